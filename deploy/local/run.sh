@@ -97,4 +97,4 @@ while sleep 1; do
         start "$n"
         echo "$(date +%H:%M:%S) n$n is started, pid ${pid[$n]}"
     done
-done
+done 2>/dev/null # bash's own line about a child that was killed
