@@ -221,13 +221,13 @@ func (c *testCluster) connect(n *testNode, name string) testSession {
 	c.t.Helper()
 	s := testSession{n, n.NewSession()}
 	n.sessions.live[s.id] = true
-	c.must(n.do(c.t.Context(), openSession(s.id, name)))
+	c.must(n.do(c.t.Context(), openSession(s.id.Serial, nsqdNamed(name))))
 	return s
 }
 
 func (c *testCluster) register(s testSession, topic, channel string) {
 	c.t.Helper()
-	c.must(s.n.do(c.t.Context(), register(s.id, topic, channel)))
+	c.must(s.n.do(c.t.Context(), register(s.id.Serial, topic, channel)))
 }
 
 func (c *testCluster) must(r fsm.Result, err error) {
@@ -237,18 +237,9 @@ func (c *testCluster) must(r fsm.Result, err error) {
 	}
 }
 
-func openSession(id fsm.SessionID, name string) *fsmpb.Mutation {
-	return &fsmpb.Mutation{Kind: &fsmpb.Mutation_OpenSession{OpenSession: &fsmpb.OpenSession{Session: id.Serial, Producer: &fsmpb.Producer{
-		BroadcastAddress: name, TcpPort: 4150, HttpPort: 4151, Hostname: name, Version: "1.3.0", RemoteAddress: name + ":5000",
-	}}}}
-}
-
-func register(id fsm.SessionID, topic, channel string) *fsmpb.Mutation {
-	return &fsmpb.Mutation{Kind: &fsmpb.Mutation_Register{Register: &fsmpb.Register{Session: id.Serial, Topic: topic, Channel: channel}}}
-}
-
-func createTopic(topic string) *fsmpb.Mutation {
-	return &fsmpb.Mutation{Kind: &fsmpb.Mutation_CreateTopic{CreateTopic: &fsmpb.CreateTopic{Topic: topic}}}
+// nsqdNamed is a producer that differs from others by its broadcast address.
+func nsqdNamed(name string) *fsmpb.Producer {
+	return &fsmpb.Producer{BroadcastAddress: name, TcpPort: 4150, HttpPort: 4151, Hostname: name, Version: "1.3.0", RemoteAddress: name + ":5000"}
 }
 
 // producers returns what the node's copy lists for topic, "-" if unknown.

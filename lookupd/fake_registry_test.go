@@ -114,7 +114,8 @@ func (f *fakeRegistry) Submit(ctx context.Context, m *fsmpb.Mutation) *proposal 
 	switch {
 	case f.fails != nil:
 		p.resolve(0, f.fails)
-	case f.held:
+	case f.held: // on its way, for all that a waiter can know
+		p.state.Store(proposalSent)
 		f.holding = append(f.holding, p)
 	default:
 		f.applyLocked(p)
