@@ -1,0 +1,189 @@
+#!/usr/bin/env bash
+# Checks what is in deploy/: the systemd unit, the image, and the compose file, by
+# bringing three nodes up, killing one's container and cutting another off the network.
+# Everything it makes carries a name of this run and is removed at the end.
+# Exit status: 0 all held, 1 something did not, 77 there is no Docker Engine.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+say() { printf '%s %s\n' "$(date +%H:%M:%S)" "$*"; }
+die() { say "FAILED: $*" >&2; exit 1; }
+
+# eventually SECONDS WHAT COMMAND...: until the command succeeds.
+eventually() {
+    local end=$((SECONDS + $1)) what=$2
+    shift 2
+    until "$@"; do
+        ((SECONDS < end)) || die "$what: not in time"
+        sleep 0.2
+    done
+    say "ok: $what"
+}
+
+# --- the systemd unit ---------------------------------------------------------
+
+if command -v systemd-analyze >/dev/null; then
+    # The unit names a binary that is installed nowhere here; any will do to verify.
+    unit=$(mktemp -d)
+    sed 's|/usr/local/bin/nsqlookupd|/bin/true|' systemd/nsqlookupd.service >"$unit/nsqlookupd.service"
+    complaints=$(systemd-analyze verify "$unit/nsqlookupd.service" 2>&1) || die "systemd unit: $complaints"
+    rm -r "$unit"
+    [[ -z $complaints ]] || die "systemd unit: $complaints"
+    say "ok: the systemd unit verifies"
+else
+    say "no systemd-analyze: the unit is not checked"
+fi
+
+# --- three containers ---------------------------------------------------------
+
+if ! timeout 10 docker info >/dev/null 2>&1; then
+    say "no Docker Engine: skipped"
+    exit 77
+fi
+if timeout 10 docker compose version >/dev/null 2>&1; then
+    compose=(docker compose)
+elif command -v docker-compose >/dev/null; then
+    compose=(docker-compose)
+else
+    die "there is a Docker Engine but neither 'docker compose' nor docker-compose"
+fi
+
+project=nsqraft-test-$$
+export NSQRAFT_IMAGE=nsqraft-test:$$
+compose=(timeout 120 "${compose[@]}" --project-name "$project" --project-directory compose --file compose/compose.yaml)
+
+# Ports below those given to outgoing connections, the first at which nobody answers.
+free_port() {
+    while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done
+    printf -v "$1" %d "$port"
+    export "${1?}"
+    port=$((port + 1))
+}
+port=$((20000 + RANDOM % 10000))
+for i in 1 2 3; do
+    free_port "N${i}_TCP_PORT"
+    free_port "N${i}_HTTP_PORT"
+done
+
+clean_up() {
+    local status=$?
+    trap - EXIT
+    if ((status != 0)); then
+        "${compose[@]}" logs --no-color --tail=40 || true
+    fi
+    "${compose[@]}" down --volumes --timeout 5 >/dev/null 2>&1 || say "could not remove the containers of $project"
+    docker image rm "$NSQRAFT_IMAGE" >/dev/null 2>&1 || true
+    exit "$status"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+http() { local p=N${1}_HTTP_PORT; echo "http://127.0.0.1:${!p}"; }
+ask() { curl --silent --fail --max-time 3 "$(http "$1")$2"; }
+ready() { ask "$1" /readyz >/dev/null; }
+healthy() { [[ $(docker inspect --format '{{.State.Health.Status}}' "${container[$1]}") == healthy ]]; }
+# lists NODE TOPIC NSQD...: the lookup on that node has exactly these producers.
+lists() {
+    local node=$1 topic=$2 got want
+    shift 2
+    got=$(ask "$node" "/lookup?topic=$topic" | grep -o '"broadcast_address":"[^"]*"' | cut -d'"' -f4 | sort | tr '\n' ' ') || true
+    want=$(printf '%s\n' "$@" | sort | tr '\n' ' ')
+    [[ $got == "$want" ]]
+}
+leader() { ask "$1" /cluster | grep -o '"leader": *"n[123]"' | grep -o '[123]"$' | tr -d '"'; }
+
+# A producer, as an nsqd is one: a V1 connection that stays open. register NAME NODE TOPIC
+# opens it; read_reply takes one answer from it.
+declare -A connection
+read_reply() {
+    local fd=$1 n
+    n=$(timeout 3 head -c 4 <&"$fd" | od -An -tu4 --endian=big) || return 1
+    [[ -n $n ]] || return 1
+    timeout 3 head -c "$((n))" <&"$fd"
+}
+register() {
+    local name=$1 node=$2 topic=$3 body size fd reply
+    local p=N${node}_TCP_PORT
+    exec {fd}<>"/dev/tcp/127.0.0.1/${!p}" || return 1
+    connection[$name]=$fd
+    body="{\"broadcast_address\":\"$name\",\"hostname\":\"$name\",\"tcp_port\":4150,\"http_port\":4151,\"version\":\"1.3.0\"}"
+    printf -v size '\\x%02x' 0 0 $((${#body} >> 8)) $((${#body} & 255))
+    printf '  V1IDENTIFY\n%b%s' "$size" "$body" >&"$fd"
+    reply=$(read_reply "$fd") || return 1
+    [[ $reply == *broadcast_address* ]] || return 1
+    printf 'REGISTER %s archive\nPING\n' "$topic" >&"$fd"
+    [[ $(read_reply "$fd") == OK && $(read_reply "$fd") == OK ]]
+}
+registers() { register "$@" || die "$1 cannot register $3 with node $2"; say "ok: $1 registered $3 with node $2"; }
+
+say "building $NSQRAFT_IMAGE"
+timeout 300 docker/build.sh "$NSQRAFT_IMAGE" >/dev/null
+for path in /nsqlookupd /bin/nsqlookupd /usr/local/bin/nsqlookupd; do
+    timeout 30 docker run --rm --network none "$NSQRAFT_IMAGE" $path --version >/dev/null || die "no $path in the image"
+done
+[[ $(docker image inspect --format '{{.Config.User}}' "$NSQRAFT_IMAGE") == 65532:65532 ]] || die "the image's user is not 65532"
+say "ok: the image has the stock paths and a user without rights"
+
+"${compose[@]}" up -d >/dev/null 2>&1 || die "compose up"
+declare -A container
+for i in 1 2 3; do container[$i]=$("${compose[@]}" ps -q "nsqlookupd$i" 2>/dev/null); done
+for i in 1 2 3; do eventually 60 "node $i is ready" ready $i; done
+for i in 1 2 3; do eventually 60 "container $i is healthy" healthy $i; done
+
+first=$(leader 1) || die "no leader"
+others=(1 2 3)
+unset "others[first-1]"
+read -r a b <<<"${others[*]}"
+registers nsqd-a "$first" orders # with the node that will be killed, and with it alone
+registers nsqd-b "$a" orders
+for i in 1 2 3; do eventually 5 "node $i lists both nsqds" lists $i orders nsqd-a nsqd-b; done
+
+say "killing the container of the leader, node $first"
+timeout 30 docker kill "${container[$first]}" >/dev/null
+for i in $a $b; do lists "$i" orders nsqd-a nsqd-b || die "node $i has lost an nsqd"; done
+say "ok: the two others still list both nsqds"
+another_leads() { local l; l=$(leader "$a") && [[ $l != "$first" ]]; }
+eventually 10 "another node leads" another_leads
+registers nsqd-c "$b" orders
+for i in $a $b; do eventually 5 "node $i lists the third nsqd too" lists "$i" orders nsqd-a nsqd-b nsqd-c; done
+
+say "starting node $first again"
+timeout 30 docker start "${container[$first]}" >/dev/null
+eventually 30 "node $first is ready" ready "$first"
+registers nsqd-a "$first" orders # as an nsqd does that has lost its connection
+for i in 1 2 3; do eventually 5 "node $i lists all three nsqds" lists $i orders nsqd-a nsqd-b nsqd-c; done
+
+cut=$(leader "$first") || die "no leader"
+rest=(1 2 3)
+unset "rest[cut-1]"
+read -r a b <<<"${rest[*]}"
+say "cutting the leader, node $cut, off the network"
+timeout 30 docker network disconnect "${project}_default" "${container[$cut]}"
+for i in $a $b; do lists "$i" orders nsqd-a nsqd-b nsqd-c || die "node $i has lost an nsqd"; done
+say "ok: the two others still list all three nsqds"
+# Its published port is gone with its network; it is asked from inside.
+inside() { timeout 10 docker exec "${container[$cut]}" /nsqlookupd --check-health "http://127.0.0.1:4161$1" >/dev/null 2>&1; }
+inside "/lookup?topic=orders" || die "the node that is cut off answers no lookup"
+say "ok: the node that is cut off still answers lookups"
+not_ready() { ! inside /readyz; }
+eventually 10 "and says that it is not ready" not_ready
+! inside "/lookup?topic=orders&consistent=true" || die "it answers a consistent lookup without a quorum"
+say "ok: and refuses a consistent lookup"
+inside /livez || die "it says that it should be restarted"
+say "ok: and that it lives"
+registers nsqd-d "$a" orders
+for i in $a $b; do eventually 5 "node $i lists the fourth nsqd" lists "$i" orders nsqd-a nsqd-b nsqd-c nsqd-d; done
+
+say "giving node $cut its network back"
+timeout 30 docker network connect --alias "nsqlookupd$cut" "${project}_default" "${container[$cut]}"
+eventually 30 "node $cut is ready" ready "$cut"
+for i in 1 2 3; do eventually 5 "node $i lists all four nsqds" lists $i orders nsqd-a nsqd-b nsqd-c nsqd-d; done
+
+say "stopping all three"
+"${compose[@]}" stop >/dev/null 2>&1 || die "compose stop"
+for i in 1 2 3; do
+    status=$(docker inspect --format '{{.State.ExitCode}}' "${container[$i]}")
+    [[ $status == 0 ]] || die "node $i stopped with status $status"
+done
+say "ok: each ended with status 0"
+say "all of it held"

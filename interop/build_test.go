@@ -1,0 +1,70 @@
+package interop
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// against is the nsqlookupd under test: "ours", or "stock", which needs none of
+// ours and cannot hold what we promise beyond stock.
+var against = flag.String("against", "ours", "nsqlookupd under test: ours or stock")
+
+const stockApps = "github.com/nsqio/nsq/apps/"
+
+// binDir keeps the binaries between runs, so that only what changed is linked again.
+const binDir = "bin"
+
+// stockBin returns the path of a stock binary.
+func stockBin(app string) string { return filepath.Join(binDir, "stock", app) }
+
+// ourBin returns the path of one of our binaries.
+func ourBin(app string) string { return filepath.Join(binDir, "ours", app) }
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := build(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// build makes every binary that the tests start. They are static, as in a
+// release, so that what is tested is what is shipped.
+func build() error {
+	if *against != "ours" && *against != "stock" {
+		return fmt.Errorf("-against=%s: want ours or stock", *against)
+	}
+	stock := []string{"build", "-trimpath", "-o", filepath.Join(binDir, "stock") + "/"}
+	for _, app := range []string{"nsqd", "nsqlookupd", "nsqadmin", "nsq_stat", "nsq_tail", "to_nsq"} {
+		stock = append(stock, stockApps+app)
+	}
+	if err := goTool(stock...); err != nil {
+		return fmt.Errorf("build stock NSQ: %w", err)
+	}
+	if *against == "stock" {
+		return nil
+	}
+	out, err := filepath.Abs(ourBin("nsqlookupd"))
+	if err != nil {
+		return err
+	}
+	// -C has to come first. The parent directory is the module of our daemons.
+	if err := goTool("build", "-C", "..", "-trimpath", "-o", out, "./cmd/nsqlookupd"); err != nil {
+		return fmt.Errorf("build our nsqlookupd: %w", err)
+	}
+	return nil
+}
+
+func goTool(args ...string) error {
+	cmd := exec.Command("go", args...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go %s: %w\n%s", args[0], err, out)
+	}
+	return nil
+}

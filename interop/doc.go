@@ -1,0 +1,27 @@
+// Package interop runs stock NSQ v1.3.0 against our nsqlookupd, as processes on
+// loopback that know each other only by their sockets. It is a Go module of its
+// own, so that stock NSQ is never a dependency of ours, and it imports none of
+// our packages: what it says about our binary, it has seen from outside.
+//
+//	go test .                     everything, about four minutes on two cores
+//	go test -run Conformance .    stock nsqlookupd and ours, side by side
+//	go test -against=stock .      the same claims made of three stock nsqlookupds
+//
+// The last one is the check on the checks: three stock nsqlookupds share nothing,
+// so every claim about replication and about restarts has to fail there.
+//
+// The files:
+//
+//	build_test.go         TestMain: builds the stock binaries and ours, once
+//	process_test.go       a child process, its log, its ports
+//	cluster_test.go       three of our nodes: start, kill, leader, ready
+//	stock_test.go         stock nsqd, nsqlookupd and nsqadmin as peers
+//	api_test.go           what the HTTP APIs answer, decoded
+//	watch_test.go         a prober that asks all the time and keeps what was wrong
+//	agreement_test.go     one registry on three nodes
+//	tools_test.go         stock nsqadmin, nsq_stat, nsq_tail and go-nsq
+//	failover_test.go      kill -9 of one node, of each, of all
+//	conformance_test.go   stories told to stock and to ours, transcripts compared
+//	deviations_test.go    where ours answers otherwise, and what it answers
+//	commandline_test.go   flags, configuration file, signals, exit status
+package interop
