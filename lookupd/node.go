@@ -250,6 +250,9 @@ func (n *node) raftConfig() *raft.Config {
 	c.SnapshotInterval = 30 * time.Second
 	c.SnapshotThreshold = 8192
 	c.TrailingLogs = trailingLogs
+	if !n.opts.clustered() {
+		c.TrailingLogs = 1 // nobody catches up from a log in memory
+	}
 	c.ShutdownOnRemove = false // a removed node goes on answering lookups, marked stale
 	c.NoSnapshotRestoreOnStart = true
 	c.NoLegacyTelemetry = true
@@ -319,7 +322,6 @@ func (n *node) Close() error {
 // this node's sessions to the cluster, which keeps their producers listed
 // until they have reconnected or the grace is over.
 func (n *node) Leave(ctx context.Context) {
-	n.stopping.Store(true)
 	n.handOver(ctx)
 	if !n.opts.clustered() {
 		return
@@ -333,6 +335,7 @@ func (n *node) Leave(ctx context.Context) {
 // handOver transfers leadership if this node has it. Writes that race with a
 // transfer can make it fail, so it is tried again.
 func (n *node) handOver(ctx context.Context) {
+	n.stopping.Store(true)
 	for try := 0; try < 3 && ctx.Err() == nil && n.raft.State() == raft.Leader && len(n.voterIDs()) > 1; try++ {
 		if err := n.raft.LeadershipTransfer().Error(); err != nil {
 			n.log.Warn("leadership transfer", "err", err)

@@ -151,6 +151,7 @@ func (w *writer) begin(ctx context.Context) error {
 		}
 		w.log.Warn("this node has lived before with a later epoch; following it", "ours", w.epoch.Load(), "known", outcome.Epoch)
 		w.epoch.Store(outcome.Epoch + 1)
+		w.onFenced() // what connected meanwhile has ids of the epoch that was refused
 	}
 }
 
