@@ -4,8 +4,10 @@
 // 	protoc        v3.21.12
 // source: snapshot.proto
 
-// The records of a snapshot file, in the order of the fields of Record; within
-// a kind sorted by key. See fsm/snapshot.go for the framing.
+// The records of a snapshot file, in the order of the fields of SnapshotRecord;
+// within a kind sorted by key. See fsm/snapshot.go for the framing. A field
+// added here, or to the meaning of one, takes a new version in the header; a
+// field added to Producer does not.
 
 package fsmpb
 
@@ -32,6 +34,7 @@ type SnapshotRecord struct {
 	//	*SnapshotRecord_Node
 	//	*SnapshotRecord_Session
 	//	*SnapshotRecord_Topic
+	//	*SnapshotRecord_Deletion
 	//	*SnapshotRecord_Trailer
 	Kind          isSnapshotRecord_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
@@ -111,6 +114,15 @@ func (x *SnapshotRecord) GetTopic() *SnapshotTopic {
 	return nil
 }
 
+func (x *SnapshotRecord) GetDeletion() *SnapshotDeletion {
+	if x != nil {
+		if x, ok := x.Kind.(*SnapshotRecord_Deletion); ok {
+			return x.Deletion
+		}
+	}
+	return nil
+}
+
 func (x *SnapshotRecord) GetTrailer() *SnapshotTrailer {
 	if x != nil {
 		if x, ok := x.Kind.(*SnapshotRecord_Trailer); ok {
@@ -140,8 +152,12 @@ type SnapshotRecord_Topic struct {
 	Topic *SnapshotTopic `protobuf:"bytes,4,opt,name=topic,proto3,oneof"`
 }
 
+type SnapshotRecord_Deletion struct {
+	Deletion *SnapshotDeletion `protobuf:"bytes,5,opt,name=deletion,proto3,oneof"`
+}
+
 type SnapshotRecord_Trailer struct {
-	Trailer *SnapshotTrailer `protobuf:"bytes,5,opt,name=trailer,proto3,oneof"`
+	Trailer *SnapshotTrailer `protobuf:"bytes,6,opt,name=trailer,proto3,oneof"`
 }
 
 func (*SnapshotRecord_Header) isSnapshotRecord_Kind() {}
@@ -151,6 +167,8 @@ func (*SnapshotRecord_Node) isSnapshotRecord_Kind() {}
 func (*SnapshotRecord_Session) isSnapshotRecord_Kind() {}
 
 func (*SnapshotRecord_Topic) isSnapshotRecord_Kind() {}
+
+func (*SnapshotRecord_Deletion) isSnapshotRecord_Kind() {}
 
 func (*SnapshotRecord_Trailer) isSnapshotRecord_Kind() {}
 
@@ -222,7 +240,7 @@ type SnapshotNode struct {
 	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Orphaned      bool                   `protobuf:"varint,3,opt,name=orphaned,proto3" json:"orphaned,omitempty"`
 	Sequence      uint64                 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	Results       []byte                 `protobuf:"bytes,5,opt,name=results,proto3" json:"results,omitempty"` // one code a mutation of the last batch
+	Results       []byte                 `protobuf:"bytes,5,opt,name=results,proto3" json:"results,omitempty"` // one fsm.Result a mutation of the last batch
 	Index         uint64                 `protobuf:"varint,6,opt,name=index,proto3" json:"index,omitempty"`    // where the last batch was applied
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -308,6 +326,7 @@ type SnapshotSession struct {
 	Producer      *Producer              `protobuf:"bytes,4,opt,name=producer,proto3" json:"producer,omitempty"`
 	Inactive      bool                   `protobuf:"varint,5,opt,name=inactive,proto3" json:"inactive,omitempty"`
 	Replayed      bool                   `protobuf:"varint,6,opt,name=replayed,proto3" json:"replayed,omitempty"`
+	Place         uint32                 `protobuf:"varint,7,opt,name=place,proto3" json:"place,omitempty"` // among its producer's sessions, 0 being the first opened
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -384,14 +403,19 @@ func (x *SnapshotSession) GetReplayed() bool {
 	return false
 }
 
+func (x *SnapshotSession) GetPlace() uint32 {
+	if x != nil {
+		return x.Place
+	}
+	return 0
+}
+
 type SnapshotTopic struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Channels      []string               `protobuf:"bytes,2,rep,name=channels,proto3" json:"channels,omitempty"`
 	Holdings      []*SnapshotHolding     `protobuf:"bytes,3,rep,name=holdings,proto3" json:"holdings,omitempty"`
 	Tombstones    []*SnapshotTombstone   `protobuf:"bytes,4,rep,name=tombstones,proto3" json:"tombstones,omitempty"`
-	Deletions     []*SnapshotDeletion    `protobuf:"bytes,5,rep,name=deletions,proto3" json:"deletions,omitempty"`
-	Known         bool                   `protobuf:"varint,6,opt,name=known,proto3" json:"known,omitempty"` // false: only deletions are left of it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -452,20 +476,6 @@ func (x *SnapshotTopic) GetTombstones() []*SnapshotTombstone {
 		return x.Tombstones
 	}
 	return nil
-}
-
-func (x *SnapshotTopic) GetDeletions() []*SnapshotDeletion {
-	if x != nil {
-		return x.Deletions
-	}
-	return nil
-}
-
-func (x *SnapshotTopic) GetKnown() bool {
-	if x != nil {
-		return x.Known
-	}
-	return false
 }
 
 // SnapshotHolding is what one session registered of the topic.
@@ -573,11 +583,13 @@ func (x *SnapshotTombstone) GetTime() int64 {
 	return 0
 }
 
+// SnapshotDeletion is the memory of a channel's deletion: see fsm/deletions.go.
 type SnapshotDeletion struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Channel       string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
-	Time          int64                  `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"`
-	Nodes         []string               `protobuf:"bytes,3,rep,name=nodes,proto3" json:"nodes,omitempty"` // whose writers were told that it was deleted
+	Topic         string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	Channel       string                 `protobuf:"bytes,2,opt,name=channel,proto3" json:"channel,omitempty"`
+	Time          int64                  `protobuf:"varint,3,opt,name=time,proto3" json:"time,omitempty"`
+	Nodes         []string               `protobuf:"bytes,4,rep,name=nodes,proto3" json:"nodes,omitempty"` // whose writers were told that it was deleted
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -612,6 +624,13 @@ func (*SnapshotDeletion) Descriptor() ([]byte, []int) {
 	return file_snapshot_proto_rawDescGZIP(), []int{7}
 }
 
+func (x *SnapshotDeletion) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
 func (x *SnapshotDeletion) GetChannel() string {
 	if x != nil {
 		return x.Channel
@@ -635,7 +654,7 @@ func (x *SnapshotDeletion) GetNodes() []string {
 
 type SnapshotTrailer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Records       uint64                 `protobuf:"varint,1,opt,name=records,proto3" json:"records,omitempty"`
+	Records       uint64                 `protobuf:"varint,1,opt,name=records,proto3" json:"records,omitempty"` // before this one
 	Hash          uint64                 `protobuf:"varint,2,opt,name=hash,proto3" json:"hash,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -689,13 +708,14 @@ var File_snapshot_proto protoreflect.FileDescriptor
 
 const file_snapshot_proto_rawDesc = "" +
 	"\n" +
-	"\x0esnapshot.proto\x12\vnsqraft.fsm\x1a\rcommand.proto\"\xa8\x02\n" +
+	"\x0esnapshot.proto\x12\vnsqraft.fsm\x1a\rcommand.proto\"\xe5\x02\n" +
 	"\x0eSnapshotRecord\x125\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.nsqraft.fsm.SnapshotHeaderH\x00R\x06header\x12/\n" +
 	"\x04node\x18\x02 \x01(\v2\x19.nsqraft.fsm.SnapshotNodeH\x00R\x04node\x128\n" +
 	"\asession\x18\x03 \x01(\v2\x1c.nsqraft.fsm.SnapshotSessionH\x00R\asession\x122\n" +
-	"\x05topic\x18\x04 \x01(\v2\x1a.nsqraft.fsm.SnapshotTopicH\x00R\x05topic\x128\n" +
-	"\atrailer\x18\x05 \x01(\v2\x1c.nsqraft.fsm.SnapshotTrailerH\x00R\atrailerB\x06\n" +
+	"\x05topic\x18\x04 \x01(\v2\x1a.nsqraft.fsm.SnapshotTopicH\x00R\x05topic\x12;\n" +
+	"\bdeletion\x18\x05 \x01(\v2\x1d.nsqraft.fsm.SnapshotDeletionH\x00R\bdeletion\x128\n" +
+	"\atrailer\x18\x06 \x01(\v2\x1c.nsqraft.fsm.SnapshotTrailerH\x00R\atrailerB\x06\n" +
 	"\x04kind\"T\n" +
 	"\x0eSnapshotHeader\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
@@ -707,33 +727,33 @@ const file_snapshot_proto_rawDesc = "" +
 	"\borphaned\x18\x03 \x01(\bR\borphaned\x12\x1a\n" +
 	"\bsequence\x18\x04 \x01(\x04R\bsequence\x12\x18\n" +
 	"\aresults\x18\x05 \x01(\fR\aresults\x12\x14\n" +
-	"\x05index\x18\x06 \x01(\x04R\x05index\"\xc0\x01\n" +
+	"\x05index\x18\x06 \x01(\x04R\x05index\"\xd6\x01\n" +
 	"\x0fSnapshotSession\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
 	"\asession\x18\x03 \x01(\x04R\asession\x121\n" +
 	"\bproducer\x18\x04 \x01(\v2\x15.nsqraft.fsm.ProducerR\bproducer\x12\x1a\n" +
 	"\binactive\x18\x05 \x01(\bR\binactive\x12\x1a\n" +
-	"\breplayed\x18\x06 \x01(\bR\breplayed\"\x8c\x02\n" +
+	"\breplayed\x18\x06 \x01(\bR\breplayed\x12\x14\n" +
+	"\x05place\x18\a \x01(\rR\x05place\"\xb9\x01\n" +
 	"\rSnapshotTopic\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bchannels\x18\x02 \x03(\tR\bchannels\x128\n" +
 	"\bholdings\x18\x03 \x03(\v2\x1c.nsqraft.fsm.SnapshotHoldingR\bholdings\x12>\n" +
 	"\n" +
 	"tombstones\x18\x04 \x03(\v2\x1e.nsqraft.fsm.SnapshotTombstoneR\n" +
-	"tombstones\x12;\n" +
-	"\tdeletions\x18\x05 \x03(\v2\x1d.nsqraft.fsm.SnapshotDeletionR\tdeletions\x12\x14\n" +
-	"\x05known\x18\x06 \x01(\bR\x05known\"G\n" +
+	"tombstones\"G\n" +
 	"\x0fSnapshotHolding\x12\x18\n" +
 	"\asession\x18\x01 \x01(\rR\asession\x12\x1a\n" +
 	"\bchannels\x18\x02 \x03(\rR\bchannels\"C\n" +
 	"\x11SnapshotTombstone\x12\x1a\n" +
 	"\bproducer\x18\x01 \x01(\tR\bproducer\x12\x12\n" +
-	"\x04time\x18\x02 \x01(\x03R\x04time\"V\n" +
-	"\x10SnapshotDeletion\x12\x18\n" +
-	"\achannel\x18\x01 \x01(\tR\achannel\x12\x12\n" +
-	"\x04time\x18\x02 \x01(\x03R\x04time\x12\x14\n" +
-	"\x05nodes\x18\x03 \x03(\tR\x05nodes\"?\n" +
+	"\x04time\x18\x02 \x01(\x03R\x04time\"l\n" +
+	"\x10SnapshotDeletion\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x18\n" +
+	"\achannel\x18\x02 \x01(\tR\achannel\x12\x12\n" +
+	"\x04time\x18\x03 \x01(\x03R\x04time\x12\x14\n" +
+	"\x05nodes\x18\x04 \x03(\tR\x05nodes\"?\n" +
 	"\x0fSnapshotTrailer\x12\x18\n" +
 	"\arecords\x18\x01 \x01(\x04R\arecords\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x04R\x04hashB\x13Z\x11nsqraft/fsm/fsmpbb\x06proto3"
@@ -768,11 +788,11 @@ var file_snapshot_proto_depIdxs = []int32{
 	2, // 1: nsqraft.fsm.SnapshotRecord.node:type_name -> nsqraft.fsm.SnapshotNode
 	3, // 2: nsqraft.fsm.SnapshotRecord.session:type_name -> nsqraft.fsm.SnapshotSession
 	4, // 3: nsqraft.fsm.SnapshotRecord.topic:type_name -> nsqraft.fsm.SnapshotTopic
-	8, // 4: nsqraft.fsm.SnapshotRecord.trailer:type_name -> nsqraft.fsm.SnapshotTrailer
-	9, // 5: nsqraft.fsm.SnapshotSession.producer:type_name -> nsqraft.fsm.Producer
-	5, // 6: nsqraft.fsm.SnapshotTopic.holdings:type_name -> nsqraft.fsm.SnapshotHolding
-	6, // 7: nsqraft.fsm.SnapshotTopic.tombstones:type_name -> nsqraft.fsm.SnapshotTombstone
-	7, // 8: nsqraft.fsm.SnapshotTopic.deletions:type_name -> nsqraft.fsm.SnapshotDeletion
+	7, // 4: nsqraft.fsm.SnapshotRecord.deletion:type_name -> nsqraft.fsm.SnapshotDeletion
+	8, // 5: nsqraft.fsm.SnapshotRecord.trailer:type_name -> nsqraft.fsm.SnapshotTrailer
+	9, // 6: nsqraft.fsm.SnapshotSession.producer:type_name -> nsqraft.fsm.Producer
+	5, // 7: nsqraft.fsm.SnapshotTopic.holdings:type_name -> nsqraft.fsm.SnapshotHolding
+	6, // 8: nsqraft.fsm.SnapshotTopic.tombstones:type_name -> nsqraft.fsm.SnapshotTombstone
 	9, // [9:9] is the sub-list for method output_type
 	9, // [9:9] is the sub-list for method input_type
 	9, // [9:9] is the sub-list for extension type_name
@@ -791,6 +811,7 @@ func file_snapshot_proto_init() {
 		(*SnapshotRecord_Node)(nil),
 		(*SnapshotRecord_Session)(nil),
 		(*SnapshotRecord_Topic)(nil),
+		(*SnapshotRecord_Deletion)(nil),
 		(*SnapshotRecord_Trailer)(nil),
 	}
 	type x struct{}
