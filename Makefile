@@ -5,9 +5,9 @@ FUZZTIME ?= 10s
 # Where generated code goes: the tree itself, or a copy to compare it with.
 OUT      ?= .
 
-.PHONY: run build test race vet fmt lint interop generate fuzz-short deploy-test clean
+.PHONY: run build test race vet fmt lint interop interop-race generate fuzz-short deploy-test clean
 
-run: ## three nodes on loopback until Ctrl-C (curl)
+run: ## three nodes on loopback until Ctrl-C; DATA=folder keeps their data
 	deploy/local/run.sh
 
 build: ## static binaries in bin/
@@ -32,6 +32,9 @@ lint: ## staticcheck, built from what tools/go.mod pins
 # answer from its cache.
 interop: ## stock NSQ against our binaries, as processes
 	go test -C interop -count=1 -timeout 10m ./...
+
+interop-race: ## as interop, with our daemon built with the race detector (a C compiler)
+	go test -C interop -count=1 -timeout 10m ./... -race-ours
 
 generate: ## the Go code of the .proto files (protoc)
 	go=$$(go tool -modfile=tools/go.mod -n protoc-gen-go) && \

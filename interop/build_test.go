@@ -6,12 +6,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
 // against is the nsqlookupd under test: "ours", or "stock", which needs none of
 // ours and cannot hold what we promise beyond stock.
 var against = flag.String("against", "ours", "nsqlookupd under test: ours or stock")
+
+// raceOurs has our daemon report its data races, each of which fails the test that
+// it happened in. Such a daemon is several times slower.
+var raceOurs = flag.Bool("race-ours", false, "build our nsqlookupd with the race detector")
 
 const stockApps = "github.com/nsqio/nsq/apps/"
 
@@ -54,7 +59,11 @@ func build() error {
 		return err
 	}
 	// -C has to come first. The parent directory is the module of our daemons.
-	if err := goTool("build", "-C", "..", "-trimpath", "-o", out, "./cmd/nsqlookupd"); err != nil {
+	ours := []string{"build", "-C", "..", "-trimpath", "-o", out, "./cmd/nsqlookupd"}
+	if *raceOurs {
+		ours = slices.Insert(ours, 3, "-race")
+	}
+	if err := goTool(ours...); err != nil {
 		return fmt.Errorf("build our nsqlookupd: %w", err)
 	}
 	return nil
@@ -62,7 +71,10 @@ func build() error {
 
 func goTool(args ...string) error {
 	cmd := exec.Command("go", args...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Env = os.Environ()
+	if !slices.Contains(args, "-race") { // which cannot do without
+		cmd.Env = append(cmd.Env, "CGO_ENABLED=0")
+	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go %s: %w\n%s", args[0], err, out)
 	}

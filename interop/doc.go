@@ -6,9 +6,10 @@
 //	go test -count=1 .                     everything, about a minute and a half on two cores
 //	go test -count=1 -run Conformance .    stock nsqlookupd and ours, side by side
 //	go test -count=1 -against=stock .      the same claims made of three stock nsqlookupds
+//	go test -count=1 . -race-ours          our daemon built with the race detector
 //
 // (go test cannot see that the binaries it starts have changed, hence the count.)
-// The last one is the check on the checks: three stock nsqlookupds share nothing,
+// -against=stock is the check on the checks: three stock nsqlookupds share nothing,
 // so every claim about replication and about restarts has to fail there.
 //
 // The files:

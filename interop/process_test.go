@@ -2,7 +2,9 @@ package interop
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -40,11 +42,25 @@ func newProcess(t testing.TB, name, bin string, args ...string) *process {
 	p := &process{t: t, name: name, bin: bin, args: args, log: filepath.Join(t.TempDir(), name+".log")}
 	t.Cleanup(func() {
 		p.kill()
+		if *raceOurs {
+			p.wantNoRace()
+		}
 		if t.Failed() {
 			t.Logf("log of %s:\n%s", name, tail(p.log, 80))
 		}
 	})
 	return p
+}
+
+// wantNoRace fails the test if the race detector has written to the log.
+func (p *process) wantNoRace() {
+	log, err := os.ReadFile(p.log)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // never started
+		p.t.Error(err)
+	}
+	if i := bytes.Index(log, []byte("WARNING: DATA RACE")); i >= 0 {
+		p.t.Errorf("data race in %s:\n%s", p.name, log[i:min(len(log), i+4000)])
+	}
 }
 
 // start starts the process; it does not wait for it to listen.

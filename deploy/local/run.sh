@@ -55,7 +55,7 @@ trap 'exit 0' INT TERM
 for n in "${nodes[@]}"; do start "$n"; done
 SECONDS=0
 for n in "${nodes[@]}"; do
-    until curl --silent --fail --max-time 2 --output /dev/null "$(http "$n")/readyz"; do
+    until bin/nsqlookupd --check-health "$(http "$n")/readyz" 2>/dev/null; do
         if ! running "$n" || ((SECONDS > ready_within)); then
             echo "n$n did not get ready; the end of its log:" >&2
             tail -n 20 "$data/n$n.log" >&2
