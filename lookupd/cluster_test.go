@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,10 +43,28 @@ type testNode struct {
 }
 
 // heldSessions stands for the connections that a node's sessions belong to.
-type heldSessions struct{ live map[fsm.SessionID]bool }
+type heldSessions struct {
+	mu   sync.Mutex
+	live map[fsm.SessionID]bool
+}
 
-func (h *heldSessions) Has(id fsm.SessionID) bool { return h.live[id] }
-func (h *heldSessions) CloseAll()                 { clear(h.live) }
+func (h *heldSessions) Has(id fsm.SessionID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.live[id]
+}
+
+func (h *heldSessions) CloseAll() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	clear(h.live)
+}
+
+func (h *heldSessions) hold(id fsm.SessionID, held bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.live[id] = held
+}
 
 // inCluster runs story in a bubble, on a cluster of n nodes that has formed.
 func inCluster(t *testing.T, n int, story func(t *testing.T, c *testCluster)) {
@@ -220,7 +239,7 @@ type testSession struct {
 func (c *testCluster) connect(n *testNode, name string) testSession {
 	c.t.Helper()
 	s := testSession{n, n.NewSession()}
-	n.sessions.live[s.id] = true
+	n.sessions.hold(s.id, true)
 	c.must(n.do(c.t.Context(), openSession(s.id.Serial, nsqdNamed(name))))
 	return s
 }
@@ -538,7 +557,7 @@ func TestStrayOfANodeIsEnded(t *testing.T) {
 		n := c.followers()[0]
 		s := c.connect(n, "nsqd")
 		c.register(s, "orders", "")
-		delete(n.sessions.live, s.id) // its end was lost on the way
+		n.sessions.hold(s.id, false) // its end was lost on the way
 		c.seen(3*time.Second, "orders", "")
 	})
 }
