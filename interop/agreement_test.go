@@ -118,6 +118,64 @@ func TestAdministrationIsReplicated(t *testing.T) {
 	}
 }
 
+// TestClusterView asks each node how the cluster is, and hands the leadership on while
+// lookups go on.
+func TestClusterView(t *testing.T) {
+	c := startCluster(t)
+	d := startNSQD(t, tcpAddrs(c.nodes)...)
+	d.createTopic("orders")
+	eventually(t, seenTimeout, "nsqd", listed(httpAddrs(c.nodes), "orders", d.http))
+
+	leader := c.leader()
+	eventually(t, seenTimeout, "one view, one registry", func() error {
+		var first membership
+		for i, n := range c.nodes {
+			m, err := n.membership()
+			if err != nil {
+				return err
+			}
+			if m.NodeID != n.id || m.FailureTolerance != 1 || len(m.Members) != 3 {
+				return fmt.Errorf("%s: %+v", n.id, m)
+			}
+			if (m.Role == "leader") != (n == leader) {
+				return fmt.Errorf("%s has the role %q, and %s leads", n.id, m.Role, leader.id)
+			}
+			for _, member := range m.Members {
+				if c.node(member.ID) == nil || !member.Voter || !member.Healthy {
+					return fmt.Errorf("%s sees %+v", n.id, member)
+				}
+			}
+			if i == 0 {
+				first = m
+			}
+			if m.AppliedIndex != first.AppliedIndex || m.RegistryHash != first.RegistryHash || m.RegistryHash == "" {
+				return fmt.Errorf("%s is at %d with hash %q, %s at %d with %q",
+					n.id, m.AppliedIndex, m.RegistryHash, first.NodeID, first.AppliedIndex, first.RegistryHash)
+			}
+		}
+		return nil
+	})
+
+	w := startWatch(t, c.nodes, "/lookup?topic=orders", false, alwaysLists(d.http))
+	next := c.without(leader)[0]
+	mustSend(t, "POST", leader.http, "/cluster/transfer?to="+next.id, "")
+	eventually(t, seenTimeout, "leadership transferred", func() error {
+		if l := c.leader(); l != next {
+			return fmt.Errorf("%s leads, want %s", l.id, next.id)
+		}
+		return nil
+	})
+	// Asked of any node, and to nobody in particular.
+	mustSend(t, "POST", leader.http, "/cluster/transfer", "")
+	eventually(t, seenTimeout, "leadership transferred away", func() error {
+		if l := c.leader(); l == next {
+			return fmt.Errorf("%s still leads", l.id)
+		}
+		return nil
+	})
+	w.stop(1)
+}
+
 // named returns a check that each of addrs answers target with exactly want.
 func named(addrs []string, target string, want ...string) func() error {
 	return func() error {

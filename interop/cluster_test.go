@@ -84,11 +84,11 @@ func (n *node) ready() error {
 	return err
 }
 
-// membership is what /cluster answers, as far as the tests look.
+// A membership is what /cluster answers, as far as the tests look.
 type membership struct {
 	NodeID           string `json:"node_id"`
-	Leader           string `json:"leader"`
-	Ready            bool   `json:"ready"`
+	Leader           string `json:"leader"` // a node id, or nothing
+	Role             string `json:"role"`
 	AppliedIndex     uint64 `json:"applied_index"`
 	RegistryHash     string `json:"registry_hash"`
 	FailureTolerance int    `json:"failure_tolerance"`

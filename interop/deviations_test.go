@@ -30,13 +30,13 @@ func TestDeviations(t *testing.T) {
 			name: "a length below zero in IDENTIFY",
 			why:  "it ends stock's whole process",
 			ask:  say("a", magic+"IDENTIFY\n\xff\xff\xff\xff"),
-			ours: `a says "  V1IDENTIFY\n\xff\xff\xff\xff": "E_BAD_BODY IDENTIFY failed to read body size" closed`,
+			ours: `a says "  V1IDENTIFY\n\xff\xff\xff\xff": "E_BAD_BODY IDENTIFY invalid body size -1" closed`,
 		},
 		{
 			name: "an IDENTIFY of two gigabytes announced",
 			why:  "stock makes room for all of it before a byte of it has come",
 			ask:  say("a", magic+"IDENTIFY\n\x7f\xff\xff\xff"),
-			ours: `a says "  V1IDENTIFY\n\x7f\xff\xff\xff": "E_BAD_BODY IDENTIFY failed to read body size" closed`,
+			ours: `a says "  V1IDENTIFY\n\x7f\xff\xff\xff": "E_BAD_BODY IDENTIFY body too big 2147483647 > 65536" closed`,
 		},
 		{
 			name:   "delete of the topic *",
@@ -44,7 +44,23 @@ func TestDeviations(t *testing.T) {
 			before: registered(),
 			ask:    status("POST /topic/delete?topic=*", "GET /lookup?topic=orders"),
 			stock:  "POST /topic/delete?topic=*: 200; GET /lookup?topic=orders: 404",
-			ours:   "POST /topic/delete?topic=*: 200; GET /lookup?topic=orders: 200",
+			ours:   "POST /topic/delete?topic=*: 400; GET /lookup?topic=orders: 200",
+		},
+		{
+			name:   "delete of a topic that no topic can be called",
+			why:    "stock says that all went well",
+			before: registered(),
+			ask:    status("POST /topic/delete?topic=", "POST /topic/delete?topic=or!ders", "POST /topic/tombstone?topic=*&node=one.example:4151", "GET /lookup?topic=orders"),
+			stock:  "POST /topic/delete?topic=: 200; POST /topic/delete?topic=or!ders: 200; POST /topic/tombstone?topic=*&node=one.example:4151: 200; GET /lookup?topic=orders: 200",
+			ours:   "POST /topic/delete?topic=: 400; POST /topic/delete?topic=or!ders: 400; POST /topic/tombstone?topic=*&node=one.example:4151: 400; GET /lookup?topic=orders: 200",
+		},
+		{
+			name:   "lookup of the topic *",
+			why:    "a name with a meaning of its own is a trap; nobody's client asks for it",
+			before: registered(),
+			ask:    status("GET /lookup?topic=*"),
+			stock:  "GET /lookup?topic=*: 200",
+			ours:   "GET /lookup?topic=*: 404",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

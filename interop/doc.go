@@ -3,10 +3,11 @@
 // own, so that stock NSQ is never a dependency of ours, and it imports none of
 // our packages: what it says about our binary, it has seen from outside.
 //
-//	go test .                     everything, about four minutes on two cores
-//	go test -run Conformance .    stock nsqlookupd and ours, side by side
-//	go test -against=stock .      the same claims made of three stock nsqlookupds
+//	go test -count=1 .                     everything, about a minute and a half on two cores
+//	go test -count=1 -run Conformance .    stock nsqlookupd and ours, side by side
+//	go test -count=1 -against=stock .      the same claims made of three stock nsqlookupds
 //
+// (go test cannot see that the binaries it starts have changed, hence the count.)
 // The last one is the check on the checks: three stock nsqlookupds share nothing,
 // so every claim about replication and about restarts has to fail there.
 //

@@ -16,7 +16,7 @@ import (
 // and then registers everything again.
 const healTimeout = 45 * time.Second
 
-// TestEachNodeKilled kills each node in turn with -9 while a stock nsqd goes on
+// TestEachNodeKilled kills each node in turn, twice, with -9 while a stock nsqd goes on
 // creating topics. On the two that live, no lookup fails and none lacks the nsqd;
 // in the end every topic that the nsqd acknowledged is known to every node.
 func TestEachNodeKilled(t *testing.T) {
@@ -27,7 +27,7 @@ func TestEachNodeKilled(t *testing.T) {
 	eventually(t, seenTimeout, "nsqd", listed(all, "steady", d.http))
 
 	topics := createTopics(t, d)
-	for _, victim := range c.nodes {
+	for _, victim := range slices.Concat(c.nodes, c.nodes) {
 		w := startWatch(t, c.without(victim), "/lookup?topic=steady", false, alwaysLists(d.http))
 		begun := topics.count()
 		victim.kill()
@@ -38,7 +38,7 @@ func TestEachNodeKilled(t *testing.T) {
 		w.stop(100)
 	}
 	acknowledged := topics.stop()
-	if len(acknowledged) < 60 {
+	if len(acknowledged) < 6*20 {
 		t.Errorf("only %d topics were created", len(acknowledged))
 	}
 	eventually(t, healTimeout, fmt.Sprintf("all %d topics everywhere", len(acknowledged)), func() error {
@@ -60,9 +60,9 @@ func TestEachNodeKilled(t *testing.T) {
 	}
 }
 
-// TestLeaderKilled kills the leader, three times, and wants the next registration,
-// through a node that lives, to be on both survivors soon. It goes through
-// whichever nsqd is connected there, so the bound is an nsqd's 1 s and some.
+// TestLeaderKilled kills the leader, three times, and wants the next registration with
+// the nodes that live to be on both of them soon. nsqd finds its connection to the dead
+// one closed and goes on to the others, so the bound is theirs.
 func TestLeaderKilled(t *testing.T) {
 	c := startCluster(t)
 	d := startNSQD(t, tcpAddrs(c.nodes)...)
@@ -71,17 +71,12 @@ func TestLeaderKilled(t *testing.T) {
 	for i := range 3 {
 		leader := c.leader()
 		survivors := c.without(leader)
-		// Only a survivor is told: the fail-over is what delays it, nothing else.
-		d.useLookupds(survivors[0].tcp)
-		eventually(t, seenTimeout, "moved", listed(httpAddrs(survivors), "steady", d.http))
 		w := startWatch(t, survivors, "/lookup?topic=steady", false, alwaysLists(d.http))
 		leader.kill()
 		topic := "after-" + strconv.Itoa(i)
 		d.createTopic(topic)
 		eventually(t, 5*time.Second, "registration after the leader's death", listed(httpAddrs(survivors), topic, d.http))
-		if next := c.leader(); next == leader {
-			t.Errorf("%s leads although it was killed", leader.id)
-		}
+		c.leader() // the two agree on one of themselves
 		w.stop(1)
 		leader.start()
 		c.waitReady(leader)
@@ -218,7 +213,8 @@ func TestOnlyNodeOfAnNSQDKilled(t *testing.T) {
 			t.Errorf("%v after the kill: %v", time.Since(killed), err)
 		}
 	}
-	eventually(t, grace+15*time.Second, "the second nsqd's grace is over", listed(addrs, "left"))
+	// The leader alone counts the grace, and a new leader counts anew.
+	eventually(t, grace+time.Minute, "the second nsqd's grace is over", listed(addrs, "left"))
 	if early := time.Since(killed); early < grace {
 		t.Errorf("the second nsqd went %v after the kill, want %v at least", early, grace)
 	}
