@@ -1,13 +1,17 @@
 package lookupd
 
 import (
+	"bufio"
+	"bytes"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"nsqraft/internal/httpapi"
 )
@@ -18,6 +22,9 @@ func bareHandler(body []byte) http.Handler {
 		h := w.Header()
 		h.Set("Content-Type", "application/json; charset=utf-8")
 		h.Set("X-Nsq-Content-Type", "nsq; version=1.0")
+		if len(body) > 2048 {
+			h.Set("Content-Length", strconv.Itoa(len(body)))
+		}
 		w.Write(body)
 	})
 }
@@ -100,7 +107,7 @@ func overLoopback(b *testing.B, h http.Handler, target string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	srv := httpapi.NewServer(h, newTestLogger(), httpapi.ServerOptions{})
+	srv := httpapi.NewServer(h, hclog.NewNullLogger(), httpapi.ServerOptions{})
 	go srv.Serve(ln)
 	defer srv.Close()
 
@@ -113,13 +120,13 @@ func overLoopback(b *testing.B, h http.Handler, target string) {
 			return
 		}
 		defer conn.Close()
-		answer := newAnswerReader(conn)
+		answers := bufio.NewReaderSize(conn, 64<<10)
 		for pb.Next() {
 			if _, err := conn.Write(request); err != nil {
 				b.Error(err)
 				return
 			}
-			if err := answer.skip(); err != nil {
+			if err := skipAnswer(answers); err != nil {
 				b.Error(err)
 				return
 			}
@@ -127,18 +134,25 @@ func overLoopback(b *testing.B, h http.Handler, target string) {
 	})
 }
 
-// answerReader skips HTTP answers of which each has a Content-Length.
-type answerReader struct {
-	conn io.Reader
-	buf  []byte
-	size int // of one answer; 0: not known yet
+// skipAnswer reads one answer, which has a Content-Length.
+func skipAnswer(r *bufio.Reader) error {
+	length := 0
+	for {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		if value, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
+				return err
+			}
+		}
+		if len(line) == len("\r\n") {
+			_, err := r.Discard(length)
+			return err
+		}
+	}
 }
-
-func newAnswerReader(conn io.Reader) *answerReader {
-	return &answerReader{conn: conn, buf: make([]byte, 64<<10)}
-}
-
-func (a *answerReader) skip() error { return nil }
 
 type discard struct{ header http.Header }
 
