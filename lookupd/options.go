@@ -8,6 +8,8 @@ import (
 	"sort"
 	"strings"
 	"time"
+
+	"nsqraft/internal/logline"
 )
 
 // Options configure a Server. Each field names its flag in its tag; the
@@ -21,7 +23,7 @@ type Options struct {
 	BroadcastAddress        string        `flag:"broadcast-address" usage:"address of this lookupd node, told to nsqds (default: the OS hostname)"`
 	InactiveProducerTimeout time.Duration `flag:"inactive-producer-timeout" usage:"how long after its last PING a producer stays in /lookup and /nodes"`
 	TombstoneLifetime       time.Duration `flag:"tombstone-lifetime" usage:"how long a tombstone hides a producer of a topic"`
-	LogLevel                string        `flag:"log-level" usage:"debug, info, warn, error or fatal"`
+	LogLevel                logline.Level `flag:"log-level" usage:"debug, info, warn, error or fatal"`
 	LogPrefix               string        `flag:"log-prefix" usage:"log message prefix"`
 	LogFormat               string        `flag:"log-format" usage:"stock (one line of text) or json"`
 	Verbose                 bool          `flag:"verbose" usage:"accepted for compatibility; has no effect"`
@@ -62,7 +64,6 @@ func DefaultOptions() *Options {
 		BroadcastAddress:        host,
 		InactiveProducerTimeout: 5 * time.Minute,
 		TombstoneLifetime:       45 * time.Second,
-		LogLevel:                "info",
 		LogPrefix:               "[nsqlookupd] ",
 		LogFormat:               "stock",
 		NodeID:                  host,
@@ -79,16 +80,21 @@ func DefaultOptions() *Options {
 // producers.
 const minSessionGrace = 31 * time.Second
 
+// alone is the timing of a node without others, which is no choice.
+const alone = "alone"
+
 // timings are the presets of --raft-timing: heartbeat, election and leader
 // lease time-outs. A single member has nobody to wait for.
 var timings = map[string][3]time.Duration{
-	"lan":   {150 * time.Millisecond, 150 * time.Millisecond, 100 * time.Millisecond},
-	"wan":   {500 * time.Millisecond, 500 * time.Millisecond, 300 * time.Millisecond},
-	"alone": {10 * time.Millisecond, 10 * time.Millisecond, 10 * time.Millisecond},
+	"lan": {150 * time.Millisecond, 150 * time.Millisecond, 100 * time.Millisecond},
+	"wan": {500 * time.Millisecond, 500 * time.Millisecond, 300 * time.Millisecond},
+	alone: {10 * time.Millisecond, 10 * time.Millisecond, 10 * time.Millisecond},
 }
 
 // clustered reports whether any other node may ever talk to this one.
-func (o *Options) clustered() bool { return o.DataPath != "" || len(o.InitialCluster) > 0 || o.Join != "" }
+func (o *Options) clustered() bool {
+	return o.DataPath != "" || len(o.InitialCluster) > 0 || o.Join != ""
+}
 
 // Validate fills what follows from other fields and returns the first thing
 // that does not fit, as a sentence that names the flag.
@@ -119,7 +125,7 @@ func (o *Options) Validate() error {
 
 func (o *Options) validateTimings() error {
 	preset, ok := timings[o.RaftTiming]
-	if !ok {
+	if !ok || o.RaftTiming == alone {
 		return fmt.Errorf("--raft-timing must be lan or wan, not %q", o.RaftTiming)
 	}
 	for i, d := range []*time.Duration{&o.HeartbeatTimeout, &o.ElectionTimeout, &o.LeaderLeaseTimeout} {
@@ -209,7 +215,7 @@ func validHostPort(addr string) error {
 func parseMembers(entries []string) (map[string]string, error) {
 	members := make(map[string]string, len(entries))
 	seen := make(map[string]string, len(entries))
-	for _, entry := range entries {
+	for _, entry := range strings.FieldsFunc(strings.Join(entries, ","), func(r rune) bool { return r == ',' }) {
 		id, addr, ok := strings.Cut(entry, "=")
 		if !ok {
 			return nil, fmt.Errorf("--initial-cluster: %q is not <id>=<host>:<port>", entry)

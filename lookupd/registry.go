@@ -3,6 +3,7 @@ package lookupd
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"nsqraft/fsm"
@@ -67,11 +68,15 @@ type freshness struct {
 
 // A proposal is a mutation on its way through the log.
 type proposal struct {
+	// Read-only after newProposal.
 	mutation *fsmpb.Mutation
 	ctx      context.Context
-	done     chan struct{} // closed once result and err are set
-	result   fsm.Result
-	err      error
+
+	state atomic.Int32 // proposalQueued, Sent or Abandoned
+
+	done   chan struct{} // closed once result and err are set
+	result fsm.Result
+	err    error
 }
 
 func newProposal(ctx context.Context, m *fsmpb.Mutation) *proposal {
@@ -84,8 +89,8 @@ func (p *proposal) resolve(result fsm.Result, err error) {
 	close(p.done)
 }
 
-// Wait returns the outcome, or errUnknown once the proposal's context has
-// ended without one.
+// Wait returns the outcome. If the proposal's context ends first, the error is
+// errUnavailable when no leader has seen it, and none will; else errUnknown.
 func (p *proposal) Wait() (fsm.Result, error) {
 	select {
 	case <-p.done:
@@ -96,6 +101,12 @@ func (p *proposal) Wait() (fsm.Result, error) {
 	case <-p.done:
 		return p.result, p.err
 	default:
-		return 0, errUnknown
 	}
+	if p.state.CompareAndSwap(proposalQueued, proposalAbandoned) {
+		return 0, errUnavailable
+	}
+	if p.state.Load() == proposalAbandoned {
+		return 0, errUnavailable
+	}
+	return 0, errUnknown
 }

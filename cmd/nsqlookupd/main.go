@@ -1,0 +1,156 @@
+// Command nsqlookupd tells consumers which nsqds produce a topic.
+//
+// With stock's flags alone it is one node in memory, as stock nsqlookupd is.
+// With --data-path and --initial-cluster or --join it is a member of a cluster
+// that agrees on the registry and survives losing a node.
+//
+// Exit codes: 0 after SIGINT or SIGTERM, 1 when it cannot start or must not go
+// on, 2 for flags it does not know.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"nsqraft/internal/config"
+	"nsqraft/internal/logline"
+	"nsqraft/lookupd"
+)
+
+// healthTimeout bounds --check-health.
+const healthTimeout = 3 * time.Second
+
+// options are the server's and the program's own.
+type options struct {
+	lookupd.Options
+	CheckHealth string `flag:"check-health" cfg:"-" usage:"ask this URL (such as http://127.0.0.1:4161/livez) and exit, with 0 if it answers 200: a container's health check"`
+}
+
+func main() {
+	os.Exit(run(os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
+}
+
+// run is the whole program; it returns the exit code.
+func run(args []string, env func(string) (string, bool), stdout, stderr io.Writer) int {
+	opts, warnings, err := load(args, env, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case errors.Is(err, config.ErrVersion):
+		fmt.Fprintln(stdout, version())
+		return 0
+	case errors.Is(err, config.ErrUsage):
+		return 2
+	}
+	log, logErr := logline.New(logline.Options{Prefix: opts.LogPrefix, Level: opts.LogLevel, Format: opts.LogFormat, Output: stderr})
+	if logErr != nil {
+		log, _ = logline.New(logline.Options{Prefix: opts.LogPrefix, Output: stderr})
+		err = errors.Join(err, fmt.Errorf("--log-format: %w", logErr))
+	}
+	if err != nil {
+		log.Log(logline.Fatal, err.Error())
+		return 1
+	}
+	if opts.CheckHealth != "" {
+		return checkHealth(opts.CheckHealth, stderr)
+	}
+	for _, w := range warnings {
+		log.Warn(w)
+	}
+	if err := opts.Validate(); err != nil {
+		log.Log(logline.Fatal, err.Error())
+		return 1
+	}
+	log.Info(version())
+	server := lookupd.New(&opts.Options, log)
+	if err := server.Open(); err != nil {
+		log.Log(logline.Fatal, "failed to instantiate nsqlookupd: "+err.Error())
+		return 1
+	}
+	return serve(server, log, func() error { return reload(args, env, stderr, server, log) })
+}
+
+func load(args []string, env func(string) (string, bool), stderr io.Writer) (*options, []string, error) {
+	opts := &options{Options: *lookupd.DefaultOptions()}
+	warnings, err := config.Load("nsqlookupd", opts, args, env, stderr)
+	return opts, warnings, err
+}
+
+// serve waits for a signal, or for the server to give up.
+func serve(server *lookupd.Server, log hclog.Logger, reload func() error) int {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	for {
+		select {
+		case sig := <-signals:
+			if sig == syscall.SIGHUP {
+				if err := reload(); err != nil {
+					log.Error("reload failed, nothing was changed", "err", err)
+				}
+				continue
+			}
+			if err := server.Close(); err != nil {
+				log.Error("stopped with an error", "err", err)
+				return 1
+			}
+			return 0
+		case err := <-server.Failed():
+			// Not a graceful stop: what it would promise the others may not be
+			// true any more.
+			log.Log(logline.Fatal, "stopped", "err", err)
+			return 1
+		}
+	}
+}
+
+// reload takes over what may change in a running server: the log level and
+// the certificates.
+func reload(args []string, env func(string) (string, bool), stderr io.Writer, server *lookupd.Server, log hclog.Logger) error {
+	opts, _, err := load(args, env, stderr)
+	if err != nil {
+		return err
+	}
+	if err := server.Reload(); err != nil {
+		return err
+	}
+	log.SetLevel(hclog.Level(opts.LogLevel))
+	log.Info("reloaded", "log_level", opts.LogLevel.String())
+	return nil
+}
+
+func version() string {
+	return fmt.Sprintf("nsqlookupd v%s (built w/%s)", lookupd.Version, runtime.Version())
+}
+
+func checkHealth(url string, stderr io.Writer) int {
+	ctx, cancel := context.WithTimeout(context.Background(), healthTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return 1
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return 1
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		fmt.Fprintf(stderr, "%s answers %s\n", url, resp.Status)
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,378 @@
+package lookupd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"nsqraft/lookupd/peerpb"
+)
+
+const (
+	// enterPause is waited between tries to form or join a cluster.
+	enterPause = 200 * time.Millisecond
+	// introTimeout bounds one question to a node that may not be there.
+	introTimeout = time.Second
+	// joinTimeout bounds what a join may take on the leader: two changes of
+	// the configuration.
+	joinTimeout = 5 * time.Second
+	// promoteLag is how many entries a non-voter may lack to be made a voter.
+	promoteLag = 100
+	// recentContact: a member that answered the leader this recently is live.
+	recentContact = time.Second
+)
+
+// servers returns the members of the newest configuration this node knows.
+func (n *node) servers() []raft.Server {
+	return n.raft.GetConfiguration().Configuration().Servers
+}
+
+func (n *node) hasConfiguration() bool { return len(n.servers()) > 0 }
+
+func (n *node) voterIDs() []raft.ServerID {
+	var ids []raft.ServerID
+	for _, s := range n.servers() {
+		if s.Suffrage == raft.Voter {
+			ids = append(ids, s.ID)
+		}
+	}
+	return ids
+}
+
+// isMember reports whether this very instance is in the configuration.
+func (n *node) isMember() bool {
+	for _, s := range n.servers() {
+		if s.ID == n.self {
+			return true
+		}
+	}
+	return false
+}
+
+// serverAt returns the member whose address is addr.
+func (n *node) serverAt(addr string) (string, bool) {
+	for _, s := range n.servers() {
+		if string(s.Address) == addr {
+			return string(s.ID), true
+		}
+	}
+	return "", false
+}
+
+// admit says why a connection meant for a member is refused. That the dialler
+// is one is not asked: a node that lags behind may not know its leader yet.
+// What counts is that the dialler means this instance and this cluster.
+func (n *node) admit(to, cluster string) string {
+	if to != string(n.self) {
+		return fmt.Sprintf("this is %s, not %s", n.self, to)
+	}
+	if own := n.cluster(); own != "" && own != cluster {
+		return fmt.Sprintf("%s belongs to cluster %s, not %q", n.self, own, cluster)
+	}
+	return ""
+}
+
+// knownLeader reports whether some node leads as far as this one knows, and
+// returns a channel that is closed when that may have changed.
+func (n *node) knownLeader() (known bool, changed <-chan struct{}) {
+	changed = n.leading.wait()
+	_, id := n.raft.LeaderWithID()
+	if id == n.self {
+		return n.raft.State() == raft.Leader, changed
+	}
+	return id != "", changed
+}
+
+// initialKey is --initial-cluster in a form that can be compared.
+func (n *node) initialKey() string {
+	var entries []string
+	for _, id := range sortedIDs(n.members) {
+		entries = append(entries, id+"="+n.members[id])
+	}
+	return strings.Join(entries, ",")
+}
+
+// enter makes an empty node part of a cluster: one that runs already, by
+// --join or because a member of --initial-cluster is in it, or a new one. It
+// returns once this node has a configuration.
+func (n *node) enter(ctx context.Context) {
+	said := ""
+	for ctx.Err() == nil && !n.hasConfiguration() {
+		err := n.tryEnter(ctx)
+		if err != nil && ctx.Err() == nil && err.Error() != said {
+			said = err.Error()
+			n.log.Info("not part of a cluster yet", "err", err)
+		}
+		sleep(ctx, enterPause)
+	}
+}
+
+func (n *node) tryEnter(ctx context.Context) error {
+	if n.opts.Join != "" {
+		return n.joinVia(ctx, n.opts.Join)
+	}
+	others := n.askInitialMembers(ctx)
+	for id, st := range others {
+		if st != nil && !st.Empty {
+			return n.joinVia(ctx, n.members[id])
+		}
+	}
+	if first := sortedIDs(n.members)[0]; first != n.identity.Node {
+		return fmt.Errorf("waiting for %s to form the cluster", first)
+	}
+	for _, id := range sortedIDs(n.members) {
+		if st, ok := others[id]; ok && st == nil {
+			return fmt.Errorf("waiting for %s at %s: all of --initial-cluster must be there once to form it", id, n.members[id])
+		}
+	}
+	return n.form(ctx, others)
+}
+
+// askInitialMembers returns the status of each other initial member; nil for
+// one that gave no answer.
+func (n *node) askInitialMembers(ctx context.Context) map[string]*peerpb.StatusResponse {
+	ctx, cancel := context.WithTimeout(ctx, introTimeout)
+	defer cancel()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	answers := make(map[string]*peerpb.StatusResponse)
+	for id, addr := range n.members {
+		if id == n.identity.Node {
+			continue
+		}
+		wg.Go(func() {
+			st, _ := n.askStatus(ctx, addr)
+			mu.Lock()
+			defer mu.Unlock()
+			answers[id] = st
+		})
+	}
+	wg.Wait()
+	return answers
+}
+
+// askStatus returns what the node at addr says of itself.
+func (n *node) askStatus(ctx context.Context, addr string) (st *peerpb.StatusResponse, err error) {
+	err = n.peers.introduce(addr, func(c peerpb.IntroductionClient) error {
+		st, err = c.Status(ctx, &peerpb.StatusRequest{})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("ask %s for its status: %w", addr, err)
+	}
+	return st, nil
+}
+
+// form begins the cluster. Only the first of the initial members does, only
+// while all the others are there, empty, and of the same opinion about who
+// belongs to it: so it can be done once and from one side only.
+func (n *node) form(ctx context.Context, others map[string]*peerpb.StatusResponse) error {
+	servers := []raft.Server{{ID: n.self, Address: raft.ServerAddress(n.address())}}
+	for _, id := range sortedIDs(n.members) {
+		st, ok := others[id]
+		if !ok {
+			continue
+		}
+		if st.Node != id {
+			return fmt.Errorf("%s answers as node %s, --initial-cluster says %s", n.members[id], st.Node, id)
+		}
+		if st.Initial != n.initialKey() {
+			return fmt.Errorf("%s was started with --initial-cluster %q, this node with %q", id, st.Initial, n.initialKey())
+		}
+		servers = append(servers, raft.Server{ID: serverID(st.Node, st.Instance), Address: raft.ServerAddress(n.members[id])})
+	}
+	cluster := n.ownCluster()
+	if err := n.setCluster(cluster); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	defer cancel()
+	for id := range others {
+		err := n.peers.introduce(n.members[id], func(c peerpb.IntroductionClient) error {
+			_, err := c.Form(ctx, &peerpb.FormRequest{Cluster: cluster, Initial: n.initialKey()})
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("form the cluster with %s: %w", id, err)
+		}
+	}
+	if err := n.raft.BootstrapCluster(raft.Configuration{Servers: servers}).Error(); err != nil {
+		return fmt.Errorf("bootstrap: %w", err)
+	}
+	n.log.Info("formed the cluster", "cluster", cluster, "members", n.initialKey())
+	return nil
+}
+
+// acceptForm makes this node part of the cluster that another initial member
+// is forming. A cluster id from an attempt that came to nothing may be
+// replaced: as long as the log is empty nothing was promised to anyone.
+func (n *node) acceptForm(req *peerpb.FormRequest) error {
+	switch {
+	case len(n.members) == 0 || req.Initial != n.initialKey():
+		return fmt.Errorf("%w: this node was started with --initial-cluster %q, not %q", errRejected, n.initialKey(), req.Initial)
+	case n.raft.LastIndex() > 0:
+		return fmt.Errorf("%w: this node is part of cluster %s already", errRejected, n.cluster())
+	case req.Cluster == "":
+		return fmt.Errorf("%w: no cluster id", errRejected)
+	}
+	return n.setCluster(req.Cluster)
+}
+
+// joinVia asks the leader of the cluster that the node at addr is in to take
+// this one in.
+func (n *node) joinVia(ctx context.Context, addr string) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*joinTimeout)
+	defer cancel()
+	st, err := n.askStatus(ctx, addr)
+	if err != nil {
+		return err
+	}
+	if st.LeaderAddress == "" {
+		return fmt.Errorf("join via %s: the cluster has no leader now", addr)
+	}
+	var resp *peerpb.JoinResponse
+	err = n.peers.introduce(st.LeaderAddress, func(c peerpb.IntroductionClient) error {
+		resp, err = c.Join(ctx, &peerpb.JoinRequest{Node: n.identity.Node, Instance: n.identity.Instance, Address: n.address()})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("join via %s: %w", st.LeaderAddress, err)
+	}
+	return n.setCluster(resp.Cluster)
+}
+
+// acceptJoin takes a node in as a non-voter; promote makes it a voter once it
+// has caught up. A node that comes back under a known id without its disk is a
+// new instance: the old one leaves the configuration first, for what it knew
+// of terms and votes is gone and its voice with it.
+func (n *node) acceptJoin(ctx context.Context, req *peerpb.JoinRequest) error {
+	if n.raft.State() != raft.Leader {
+		return errNotLeader
+	}
+	if !validNodeID(req.Node) || len(req.Instance) < 8 || !validNodeID(req.Instance) {
+		return fmt.Errorf("%w: node %q instance %q", errRejected, req.Node, req.Instance)
+	}
+	if err := validHostPort(req.Address); err != nil {
+		return fmt.Errorf("%w: address %q: %w", errRejected, req.Address, err)
+	}
+	id := serverID(req.Node, req.Instance)
+	for _, s := range n.servers() {
+		switch {
+		case s.ID == id && string(s.Address) == req.Address:
+			return nil // taken in by an earlier try
+		case nodeOf(s.ID) == req.Node && s.ID != id:
+			if err := n.replaceable(ctx, s); err != nil {
+				return err
+			}
+			n.log.Warn("node lost its disk and comes back as another instance; the old one is removed", "node", req.Node, "old", instanceOf(s.ID), "new", req.Instance)
+			if err := n.raft.RemoveServer(s.ID, 0, joinTimeout).Error(); err != nil {
+				return fmt.Errorf("remove %s: %w", s.ID, err)
+			}
+		case string(s.Address) == req.Address && nodeOf(s.ID) != req.Node:
+			return fmt.Errorf("%w: address %s is that of member %s", errRejected, req.Address, nodeOf(s.ID))
+		}
+	}
+	n.log.Info("taking node in", "node", req.Node, "instance", req.Instance, "address", req.Address)
+	if err := n.raft.AddNonvoter(id, raft.ServerAddress(req.Address), 0, joinTimeout).Error(); err != nil {
+		return fmt.Errorf("add %s: %w", id, err)
+	}
+	return nil
+}
+
+// replaceable returns an error while the member s still answers at its address.
+func (n *node) replaceable(ctx context.Context, s raft.Server) error {
+	ctx, cancel := context.WithTimeout(ctx, introTimeout)
+	defer cancel()
+	conn, _, err := n.port.connect(ctx, kindPeer, string(s.Address), string(s.ID))
+	if err != nil {
+		return nil
+	}
+	conn.Close()
+	return fmt.Errorf("%w: node id %s is in use by a live instance at %s", errRejected, nodeOf(s.ID), s.Address)
+}
+
+// promote makes voters of the non-voters that have caught up.
+func (n *node) promote(ctx context.Context) {
+	for _, s := range n.servers() {
+		if s.Suffrage != raft.Nonvoter || ctx.Err() != nil {
+			continue
+		}
+		contact, ok := n.transport.Contact(s.ID)
+		if !ok || time.Since(contact.At) > recentContact || contact.LastLog+promoteLag < n.raft.LastIndex() {
+			continue
+		}
+		if err := n.raft.AddVoter(s.ID, s.Address, 0, dutyTimeout).Error(); err != nil {
+			n.log.Warn("promote", "node", nodeOf(s.ID), "err", err)
+			continue
+		}
+		n.log.Info("node has caught up and votes now", "node", nodeOf(s.ID))
+	}
+}
+
+// transfer hands leadership to node, or to the most advanced voter if node is
+// empty, whoever leads now.
+func (n *node) transfer(ctx context.Context, to string) error {
+	if n.raft.State() == raft.Leader {
+		return n.transferLocally(to)
+	}
+	addr, id := n.raft.LeaderWithID()
+	if id == "" {
+		return errNotLeader
+	}
+	client, err := n.peers.client(id, addr)
+	if err != nil {
+		return err
+	}
+	if _, err := client.Transfer(ctx, &peerpb.TransferRequest{Node: to}); err != nil {
+		return fromStatus(err)
+	}
+	return nil
+}
+
+func (n *node) transferLocally(to string) error {
+	future := n.raft.LeadershipTransfer
+	if to != "" {
+		if to == n.identity.Node && n.raft.State() == raft.Leader {
+			return nil
+		}
+		server, ok := n.voter(to)
+		if !ok {
+			return fmt.Errorf("%w: %s is no voter of this cluster", errRejected, to)
+		}
+		future = func() raft.Future { return n.raft.LeadershipTransferToServer(server.ID, server.Address) }
+	}
+	err := future().Error()
+	if errors.Is(err, raft.ErrNotLeader) {
+		return errNotLeader
+	}
+	return err
+}
+
+func (n *node) voter(id string) (raft.Server, bool) {
+	for _, s := range n.servers() {
+		if nodeOf(s.ID) == id && s.Suffrage == raft.Voter {
+			return s, true
+		}
+	}
+	return raft.Server{}, false
+}
+
+// status is what this node says of itself.
+func (n *node) status() *peerpb.StatusResponse {
+	v := n.View()
+	addr, leader := n.raft.LeaderWithID()
+	return &peerpb.StatusResponse{
+		Cluster: n.cluster(), Node: n.identity.Node, Instance: n.identity.Instance,
+		Address: n.address(), HttpAddress: n.http, Version: Version,
+		Empty: n.raft.LastIndex() == 0, Initial: n.initialKey(),
+		Leader: string(leader), LeaderAddress: string(addr),
+		Term: n.raft.CurrentTerm(), CommitIndex: n.raft.CommitIndex(),
+		AppliedIndex: v.Index(), LastLogIndex: n.raft.LastIndex(), Hash: v.Hash(),
+		Ready: n.ready.Load(), Role: n.raft.State().String(),
+	}
+}

@@ -1,0 +1,301 @@
+package lookupd
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"nsqraft/fsm"
+	"nsqraft/fsm/fsmpb"
+)
+
+const (
+	// leaseTTL is how long a node may be silent before the leader calls its
+	// sessions orphaned. Nothing disappears by it; see --session-grace.
+	leaseTTL = 3 * time.Second
+	// dutyTick is how often the leader looks at leases, tombstones and members.
+	dutyTick = 500 * time.Millisecond
+	// lateTick: a tick that comes this late means that this process was stopped
+	// or starved. The others may have renewed in vain, so all leases start anew.
+	lateTick = 2 * dutyTick
+	// endChunk bounds the sessions that one log entry ends, and so what Apply
+	// takes for it.
+	endChunk = 256
+	// dutyTimeout bounds one decision on its way to the log.
+	dutyTimeout = 2 * time.Second
+	// maxClears bounds the tombstones taken off in one tick.
+	maxClears = 1024
+)
+
+// duties are what one node does while it leads one term: it decides which
+// nodes are gone and whose time is over. Only the decisions are replicated;
+// the clocks they are made by are the leader's own and start anew with it.
+type duties struct {
+	node *node
+	term uint64
+
+	mu     sync.Mutex
+	leases map[life]*lease
+}
+
+// lease is what this leader knows of one life of a node. Neither time is from
+// before this leader's term.
+type lease struct {
+	heard    time.Time // last renewed
+	orphaned time.Time // first seen orphaned; zero: is not
+}
+
+// life is one epoch of one node's process.
+type life struct {
+	node  string
+	epoch uint64
+}
+
+// lead does the duties of term until ctx ends, which is when leadership does.
+func (n *node) lead(ctx context.Context, term uint64) {
+	if err := n.beginTerm(ctx, term); err != nil {
+		n.log.Debug("term ended before it began", "term", term, "err", err)
+		return
+	}
+	d := &duties{node: n, term: term, leases: make(map[life]*lease)}
+	n.duties.Store(d)
+	defer n.duties.CompareAndSwap(d, nil)
+	n.readTerm.Store(term)
+	defer func() {
+		// What a leader knew of its copy stays true when it leads no more.
+		n.fresh.answered(n.transport.MajorityAcked(term, n.voterIDs()), 0)
+		n.readTerm.CompareAndSwap(term, 0)
+	}()
+	n.leading.notify()
+
+	tick := time.NewTicker(dutyTick)
+	defer tick.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		now := time.Now()
+		late := now.Sub(last) > lateTick
+		last = now
+		if late {
+			d.restart(now)
+			continue
+		}
+		if err := d.run(ctx); err != nil && ctx.Err() == nil {
+			n.log.Debug("leader's duties", "term", term, "err", err)
+		}
+		last = time.Now()
+	}
+}
+
+// beginTerm has an entry of the new term applied: everything acknowledged by
+// earlier leaders comes before it.
+func (n *node) beginTerm(ctx context.Context, term uint64) error {
+	data, err := fsm.Encode(&fsmpb.Batch{Time: n.Now().UnixNano()})
+	if err != nil {
+		return err
+	}
+	for {
+		_, err := n.applyLocally(ctx, data)
+		if err == nil || ctx.Err() != nil || n.raft.CurrentTerm() != term {
+			return err
+		}
+		sleep(ctx, retryPause)
+	}
+}
+
+// renewed notes that a node lives.
+func (d *duties) renewed(l life) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.leaseLocked(l).heard = time.Now()
+}
+
+func (d *duties) leaseLocked(l life) *lease {
+	known, ok := d.leases[l]
+	if !ok {
+		known = &lease{heard: time.Now()}
+		d.leases[l] = known
+	}
+	return known
+}
+
+// restart makes all leases as good as just renewed.
+func (d *duties) restart(now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, l := range d.leases {
+		l.heard = now
+		if !l.orphaned.IsZero() {
+			l.orphaned = now
+		}
+	}
+}
+
+// look returns for how long l has been silent, and whether it has been heard
+// of since it was orphaned.
+func (d *duties) look(l life, orphaned bool, now time.Time) (silent time.Duration, back bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	known := d.leaseLocked(l)
+	switch {
+	case !orphaned:
+		known.orphaned = time.Time{}
+	case known.orphaned.IsZero():
+		known.orphaned = now
+	}
+	return now.Sub(known.heard), orphaned && known.heard.After(known.orphaned)
+}
+
+// forget drops the leases of lives that the registry no longer has.
+func (d *duties) forget(known map[life]bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for l := range d.leases {
+		if !known[l] {
+			delete(d.leases, l)
+		}
+	}
+}
+
+// run decides what time has decided, and has it committed.
+func (d *duties) run(ctx context.Context) error {
+	decisions := d.decide(time.Now())
+	d.node.promote(ctx)
+	if len(decisions) == 0 {
+		return nil
+	}
+	// The clock was read before this: whoever led at that time or later may
+	// decide by it. And the decision says its term: should it be committed in
+	// another one, it changes nothing.
+	confirm, cancel := context.WithTimeout(ctx, dutyTimeout)
+	err := d.node.confirmLeadership(confirm, d.term, time.Now())
+	cancel()
+	if err != nil {
+		return err
+	}
+	ctx, cancel = context.WithTimeout(ctx, dutyTimeout)
+	defer cancel()
+	proposals := make([]*proposal, len(decisions))
+	for i, m := range decisions {
+		proposals[i] = d.node.Submit(ctx, m)
+	}
+	for _, p := range proposals {
+		if _, err := p.Wait(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *duties) decide(now time.Time) []*fsmpb.Mutation {
+	n := d.node
+	view := n.View()
+	var decisions []*fsmpb.Mutation
+	known := make(map[life]bool)
+	lives := view.Lives()
+	if !n.stopping.Load() {
+		d.renewed(life{n.identity.Node, n.writer.epoch.Load()})
+	}
+	for i, l := range lives {
+		id := life{l.Node, l.Epoch}
+		known[id] = true
+		silent, back := d.look(id, l.Orphaned, now)
+		switch {
+		case !l.Orphaned && silent > leaseTTL:
+			n.log.Warn("node is silent; its sessions are orphaned", "node", l.Node, "silent", silent.Round(time.Millisecond), "sessions", l.Sessions, "grace", n.opts.SessionGrace)
+			decisions = append(decisions, &fsmpb.Mutation{Kind: &fsmpb.Mutation_OrphanNode{OrphanNode: &fsmpb.OrphanNode{Node: l.Node, Epoch: l.Epoch, Term: d.term}}})
+		case back && silent <= leaseTTL && lastLife(lives, i):
+			n.log.Info("node is back", "node", l.Node, "sessions", l.Sessions)
+			decisions = append(decisions, &fsmpb.Mutation{Kind: &fsmpb.Mutation_ReclaimNode{ReclaimNode: &fsmpb.ReclaimNode{Node: l.Node, Epoch: l.Epoch, Term: d.term}}})
+		case l.Orphaned && silent > n.opts.SessionGrace && l.Sessions > 0:
+			n.log.Warn("session grace is over", "node", l.Node, "sessions", l.Sessions)
+			decisions = append(decisions, &fsmpb.Mutation{Kind: &fsmpb.Mutation_EndNode{EndNode: &fsmpb.EndNode{Node: l.Node, Epoch: l.Epoch, Term: d.term, Limit: endChunk}}})
+		}
+	}
+	d.forget(known)
+	wall := n.Now()
+	for t := range view.Tombstones() {
+		if len(decisions) >= maxClears {
+			break
+		}
+		if wall.Sub(t.Time) > n.opts.TombstoneLifetime {
+			decisions = append(decisions, &fsmpb.Mutation{Kind: &fsmpb.Mutation_ClearTombstone{ClearTombstone: &fsmpb.ClearTombstone{Topic: t.Topic, Producer: t.Producer, Time: t.Time.UnixNano()}}})
+		}
+	}
+	return decisions
+}
+
+// lastLife reports whether lives[i] is its node's newest: lives are sorted by
+// node, then epoch.
+func lastLife(lives []fsm.Life, i int) bool {
+	return i == len(lives)-1 || lives[i+1].Node != lives[i].Node
+}
+
+// watch follows Raft's leadership: it runs lead while this node leads, and
+// wakes all who wait for a leader.
+func (n *node) watch(ctx context.Context) {
+	events := make(chan raft.Observation, 64)
+	observer := raft.NewObserver(events, false, func(o *raft.Observation) bool {
+		switch o.Data.(type) {
+		case raft.LeaderObservation, raft.RaftState:
+			return true
+		}
+		return false
+	})
+	n.raft.RegisterObserver(observer)
+	defer n.raft.DeregisterObserver(observer)
+
+	stop := func() {}
+	defer func() { stop() }()
+	var term uint64
+	poll := time.NewTicker(100 * time.Millisecond) // an observation may be dropped
+	defer poll.Stop()
+	for {
+		if now := n.raft.CurrentTerm(); n.raft.State() != raft.Leader {
+			stop()
+			stop, term = func() {}, 0
+		} else if now != term {
+			stop()
+			stop, term = n.startLeading(ctx, now), now
+		}
+		select {
+		case <-events:
+			n.noteLeader()
+		case <-poll.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// startLeading runs lead; the returned function ends it and waits.
+func (n *node) startLeading(ctx context.Context, term uint64) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		n.lead(ctx, term)
+	}()
+	return func() { cancel(); <-done }
+}
+
+// noteLeader tells operators who leads when that changes, and wakes all who
+// wait for it.
+func (n *node) noteLeader() {
+	_, leader := n.raft.LeaderWithID()
+	if previous := n.lastLeader.Swap(&leader); previous == nil || *previous != leader {
+		if leader == "" {
+			n.log.Warn("no leader", "term", n.raft.CurrentTerm())
+		} else {
+			n.leaderChanges.Add(1)
+			n.log.Info("leader", "node", nodeOf(leader), "term", n.raft.CurrentTerm())
+		}
+	}
+	n.leading.notify()
+}

@@ -1,0 +1,181 @@
+package lookupd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"nsqraft/internal/httpapi"
+	"nsqraft/lookupd/peerpb"
+)
+
+// memberTimeout bounds what /cluster waits for the members it asks.
+const memberTimeout = 500 * time.Millisecond
+
+// clusterStatus is what GET /cluster answers: the cluster as this node sees
+// it, with what each member said of itself just now.
+type clusterStatus struct {
+	ClusterID        string         `json:"cluster_id"`
+	NodeID           string         `json:"node_id"`
+	Instance         string         `json:"instance"`
+	Role             string         `json:"role"`   // leader, follower, candidate or nonvoter; "alone" without a cluster
+	Leader           string         `json:"leader"` // node id; empty: none known
+	Term             uint64         `json:"term"`
+	Ready            bool           `json:"ready"`
+	CommitIndex      uint64         `json:"commit_index"`
+	AppliedIndex     uint64         `json:"applied_index"`
+	LastLogIndex     uint64         `json:"last_log_index"`
+	RegistryHash     string         `json:"registry_hash"`
+	Voters           int            `json:"voters"`
+	FailureTolerance int            `json:"failure_tolerance"` // voters that may fail now without losing the quorum; -1: it is lost
+	Members          []memberStatus `json:"members"`           // sorted by id
+}
+
+// memberStatus is one member. Of one that gave no answer only what the
+// configuration says is known: healthy is false.
+type memberStatus struct {
+	ID            string `json:"id"`
+	Instance      string `json:"instance"`
+	Address       string `json:"address"`
+	HTTPAddress   string `json:"http_address"`
+	Role          string `json:"role"`
+	Voter         bool   `json:"voter"`
+	Healthy       bool   `json:"healthy"` // answers, and follows the leader this node knows
+	Ready         bool   `json:"ready"`
+	Term          uint64 `json:"term"`
+	AppliedIndex  uint64 `json:"applied_index"`
+	LastLogIndex  uint64 `json:"last_log_index"`
+	Lag           uint64 `json:"lag"`             // entries its copy lacks of this node's commit index
+	LastContactMS int64  `json:"last_contact_ms"` // since the leader heard it, or it the leader; -1: unknown
+	RegistryHash  string `json:"registry_hash"`
+	Version       string `json:"version"`
+}
+
+// clusterRoutes adds what only a replicated lookupd has.
+func (n *node) clusterRoutes(handle handleFunc) {
+	handle(http.MethodGet, "/cluster", func(req *http.Request) (any, error) {
+		return n.clusterStatus(req.Context()), nil
+	})
+	handle(http.MethodPost, "/cluster/transfer", func(req *http.Request) (any, error) {
+		q, err := httpapi.Query(req)
+		if err != nil {
+			return nil, err
+		}
+		return nil, transferError(n.transfer(req.Context(), q.Get("to")))
+	})
+}
+
+// transferError is what a client sees of a failed transfer.
+func transferError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errRejected):
+		return httpapi.NewError(http.StatusBadRequest, "INVALID_ARG_TO")
+	case errors.Is(err, errNotLeader):
+		return errNoLeader
+	default:
+		return httpapi.NewError(http.StatusServiceUnavailable, "TRANSFER_FAILED")
+	}
+}
+
+func (n *node) clusterStatus(ctx context.Context) clusterStatus {
+	_, leader := n.raft.LeaderWithID()
+	own := n.status()
+	st := clusterStatus{
+		ClusterID: n.cluster(), NodeID: n.identity.Node, Instance: n.identity.Instance,
+		Role: strings.ToLower(own.Role), Leader: nodeOf(leader), Term: own.Term, Ready: own.Ready,
+		CommitIndex: own.CommitIndex, AppliedIndex: own.AppliedIndex, LastLogIndex: own.LastLogIndex,
+		RegistryHash: hashText(own.Hash), Members: []memberStatus{},
+	}
+	servers := n.servers()
+	answers := n.askMembers(ctx, servers, own)
+	healthy := 0
+	for i, s := range servers {
+		m := n.memberStatus(s, answers[i], string(leader), own.CommitIndex)
+		if m.Voter {
+			st.Voters++
+			if m.Healthy {
+				healthy++
+			}
+		} else if s.ID == n.self {
+			st.Role = "nonvoter"
+		}
+		st.Members = append(st.Members, m)
+	}
+	if !n.opts.clustered() {
+		st.Role = "alone"
+	}
+	st.FailureTolerance = max(-1, healthy-(st.Voters/2+1))
+	slices.SortFunc(st.Members, func(a, b memberStatus) int { return strings.Compare(a.ID, b.ID) })
+	return st
+}
+
+// askMembers returns each server's status in order, nil without an answer.
+func (n *node) askMembers(ctx context.Context, servers []raft.Server, own *peerpb.StatusResponse) []*peerpb.StatusResponse {
+	ctx, cancel := context.WithTimeout(ctx, memberTimeout)
+	defer cancel()
+	answers := make([]*peerpb.StatusResponse, len(servers))
+	var wg sync.WaitGroup
+	for i, s := range servers {
+		if s.ID == n.self {
+			answers[i] = own
+			continue
+		}
+		wg.Go(func() {
+			if st, err := n.askStatus(ctx, string(s.Address)); err == nil && serverID(st.Node, st.Instance) == s.ID {
+				answers[i] = st
+			}
+		})
+	}
+	wg.Wait()
+	return answers
+}
+
+func (n *node) memberStatus(s raft.Server, st *peerpb.StatusResponse, leader string, commit uint64) memberStatus {
+	m := memberStatus{
+		ID: nodeOf(s.ID), Instance: instanceOf(s.ID), Address: string(s.Address),
+		Role: "unreachable", Voter: s.Suffrage == raft.Voter, LastContactMS: n.contactMS(s.ID),
+	}
+	if st == nil {
+		return m
+	}
+	m.HTTPAddress, m.Version, m.Ready, m.Term = st.HttpAddress, st.Version, st.Ready, st.Term
+	m.AppliedIndex, m.LastLogIndex, m.RegistryHash = st.AppliedIndex, st.LastLogIndex, hashText(st.Hash)
+	m.Role = strings.ToLower(st.Role)
+	if !m.Voter {
+		m.Role = "nonvoter"
+	}
+	m.Healthy = leader != "" && st.Leader == leader
+	if commit > st.AppliedIndex {
+		m.Lag = commit - st.AppliedIndex
+	}
+	return m
+}
+
+// contactMS is how long ago this node and the member id heard of each other:
+// on the leader of any member, on a follower of the leader alone.
+func (n *node) contactMS(id raft.ServerID) int64 {
+	if id == n.self {
+		return 0
+	}
+	if n.raft.State() == raft.Leader {
+		if contact, ok := n.transport.Contact(id); ok {
+			return time.Since(contact.At).Milliseconds()
+		}
+		return -1
+	}
+	if _, leader := n.raft.LeaderWithID(); leader == id {
+		return time.Since(n.raft.LastContact()).Milliseconds()
+	}
+	return -1
+}
+
+func hashText(h uint64) string { return fmt.Sprintf("%016x", h) }

@@ -1,0 +1,17 @@
+// Package raftguard fences off what is known to be wrong with hashicorp/raft
+// v1.7.3 and raft-boltdb v2.3.1, by decorating the transport and the stores
+// that Raft is given. Raft itself stays as it is.
+//
+//	transport.go  Transport: heartbeats in order (#695), no pipeline (#612)
+//	acks.go       when a majority of the voters last answered this leader
+//	store.go      Store: writes fail for good, are timed and are counted
+//	checksum.go   a checksum in every log entry
+//	vote.go       a vote is one record (#661)
+//	bolt.go       opening the file below
+//
+// The order is raft.NewLogCache(n, store) over Store over the bolt file; Store
+// says why. (#n is an issue of hashicorp/raft.)
+//
+// No goroutine is started here other than raft.NetworkTransport's own. What
+// Transport and Store record may be read from any goroutine.
+package raftguard

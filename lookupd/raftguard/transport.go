@@ -1,0 +1,93 @@
+package raftguard
+
+import (
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+)
+
+const (
+	// rpcTimeout bounds one RPC, its dial included. A black-holed RPC pins the
+	// peer's heartbeats for as long, so it also bounds how soon a healed link is
+	// used again. Raft stretches it by a snapshot's size.
+	rpcTimeout = time.Second
+
+	// maxPool is how many idle connections are kept to one peer.
+	maxPool = 4
+)
+
+var (
+	_ raft.Transport   = (*Transport)(nil)
+	_ raft.WithPreVote = (*Transport)(nil)
+	_ raft.WithClose   = (*Transport)(nil)
+)
+
+// Transport is a raft.NetworkTransport that hands heartbeats to Raft in the
+// order of everything else, never pipelines, and remembers which peers
+// answered what a leader sent, and when it was sent.
+//
+// It stands in for the NetworkTransport it embeds wherever Raft asks for more
+// than a raft.Transport (pre-votes, Close).
+type Transport struct {
+	*raft.NetworkTransport
+	self raft.ServerID // read-only after NewTransport
+	acks ackClock
+}
+
+// NewTransport returns the transport of the server self, which accepts and
+// dials on stream and asks addresses, if not nil, where a peer is each time it
+// dials. It begins to accept at once; Close closes stream.
+func NewTransport(self raft.ServerID, stream raft.StreamLayer, addresses raft.ServerAddressProvider, logger hclog.Logger) *Transport {
+	return &Transport{
+		self: self,
+		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+			Stream:                stream,
+			ServerAddressProvider: addresses,
+			Logger:                logger,
+			Timeout:               rpcTimeout,
+			MaxPool:               maxPool,
+			// More than one, and raft replicates through a pipeline that deadlocks
+			// when a follower answers Success=false to a request while another is in
+			// flight: the follower gets no entry again, though heartbeats go on, and
+			// the leader cannot shut down (#612). Without the pipeline every
+			// request also passes through AppendEntries below.
+			MaxRPCsInFlight: 1,
+		}),
+		acks: ackClock{peers: make(map[raft.ServerID]*peer)},
+	}
+}
+
+// SetHeartbeatHandler ignores the handler, so that heartbeats reach Raft through
+// Consumer and are handled on its main goroutine like every other request.
+//
+// The handler would be called on the connection's goroutine and change term,
+// state and leader while the main goroutine is in the middle of another request.
+// A follower could then promise a new term in a heartbeat and afterwards
+// acknowledge an entry of the old one: replicas diverge for good (#695).
+//
+// The price is that a follower busy with its disk answers heartbeats late. It
+// starts no election meanwhile, as its election timer is on the same goroutine.
+func (t *Transport) SetHeartbeatHandler(func(raft.RPC)) {}
+
+// AppendEntries sends one request, heartbeat or not, and notes the answer.
+func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, req *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	// Raft's loops decode every answer into the same struct. No field of an
+	// earlier one may count as this one's.
+	*resp = raft.AppendEntriesResponse{}
+	sent := time.Now()
+	if err := t.NetworkTransport.AppendEntries(id, target, req, resp); err != nil {
+		return err
+	}
+	t.acks.record(id, req.Term, sent, resp)
+	return nil
+}
+
+// Close stops accepting, closes the stream layer and the idle connections to
+// peers, which NetworkTransport alone would leave open. Connections that peers
+// opened are the stream layer's to close.
+func (t *Transport) Close() error {
+	err := t.NetworkTransport.Close()
+	t.CloseStreams()
+	return err
+}
