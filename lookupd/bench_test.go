@@ -34,11 +34,11 @@ func fillMany(b *testing.B, nsqds, topics int) *fakeRegistry {
 	reg := newFakeRegistry()
 	for i := range nsqds {
 		serial := uint64(i + 1)
-		reg.apply(b, openSession(serial, testProducer(i)))
+		reg.apply(b, openSerial(serial, testProducer(i)))
 		for j := range topics {
 			topic := fmt.Sprintf("topic%d", j)
-			reg.apply(b, register(serial, topic, "archive"))
-			reg.apply(b, register(serial, topic, "metrics"))
+			reg.apply(b, registerSerial(serial, topic, "archive"))
+			reg.apply(b, registerSerial(serial, topic, "metrics"))
 		}
 	}
 	return reg

@@ -208,22 +208,18 @@ func shortMutation(m *fsmpb.Mutation) string {
 	return m.String()
 }
 
-// Mutations in short.
+// Mutations of this node's sessions, in short; cluster_test.go has those of any.
 
-func openSession(serial uint64, p *fsmpb.Producer) *fsmpb.Mutation {
+func openSerial(serial uint64, p *fsmpb.Producer) *fsmpb.Mutation {
 	return &fsmpb.Mutation{Kind: &fsmpb.Mutation_OpenSession{OpenSession: &fsmpb.OpenSession{Session: serial, Producer: p}}}
 }
 
-func register(serial uint64, topic, channel string) *fsmpb.Mutation {
+func registerSerial(serial uint64, topic, channel string) *fsmpb.Mutation {
 	return &fsmpb.Mutation{Kind: &fsmpb.Mutation_Register{Register: &fsmpb.Register{Session: serial, Topic: topic, Channel: channel}}}
 }
 
 func setActive(serial uint64, active bool) *fsmpb.Mutation {
 	return &fsmpb.Mutation{Kind: &fsmpb.Mutation_SetActive{SetActive: &fsmpb.SetActive{Session: serial, Active: active}}}
-}
-
-func createTopic(topic string) *fsmpb.Mutation {
-	return &fsmpb.Mutation{Kind: &fsmpb.Mutation_CreateTopic{CreateTopic: &fsmpb.CreateTopic{Topic: topic}}}
 }
 
 func deleteTopic(topic string) *fsmpb.Mutation {

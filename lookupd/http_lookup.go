@@ -37,9 +37,9 @@ func newPeer(p *fsmpb.Producer) peer {
 	}
 }
 
-// node is a producer as /nodes lists it. Stock nsqadmin dies of it if the two
+// listedNode is a producer as /nodes lists it. Stock nsqadmin dies of it if the two
 // lists differ in length.
-type node struct {
+type listedNode struct {
 	peer
 	Tombstones []bool   `json:"tombstones"`
 	Topics     []string `json:"topics"`
@@ -250,13 +250,13 @@ func (a *httpAPI) listNodes(r *http.Request) (any, error) {
 // encodeNodes lists the active producers, those without topics too.
 func (a *httpAPI) encodeNodes(v *fsm.View) (encoding, error) {
 	now := a.reg.Now()
-	nodes := []node{}
+	nodes := []listedNode{}
 	var until time.Time
 	for p := range v.Producers() {
 		if !p.Active {
 			continue
 		}
-		n := node{peer: newPeer(p.Info), Tombstones: []bool{}, Topics: []string{}}
+		n := listedNode{peer: newPeer(p.Info), Tombstones: []bool{}, Topics: []string{}}
 		for topic, at := range p.Topics() {
 			hidden, end := a.tombstoned(at, now)
 			if hidden {
@@ -268,7 +268,7 @@ func (a *httpAPI) encodeNodes(v *fsm.View) (encoding, error) {
 		nodes = append(nodes, n)
 	}
 	return encode(struct {
-		Producers []node `json:"producers"`
+		Producers []listedNode `json:"producers"`
 	}{nodes}, until)
 }
 

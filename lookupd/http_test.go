@@ -55,8 +55,8 @@ func peerJSON(i int) string {
 // b with t, nsqd c with nothing, and a topic and a channel without producers.
 func fill(t testing.TB, reg *fakeRegistry) {
 	for _, m := range []*fsmpb.Mutation{
-		openSession(1, testProducer(0)), openSession(2, testProducer(1)), openSession(3, testProducer(2)),
-		register(1, "t", "c"), register(1, "t", "b"), register(1, "u", ""), register(2, "t", ""),
+		openSerial(1, testProducer(0)), openSerial(2, testProducer(1)), openSerial(3, testProducer(2)),
+		registerSerial(1, "t", "c"), registerSerial(1, "t", "b"), registerSerial(1, "u", ""), registerSerial(2, "t", ""),
 		createTopic("empty"), createChannel("v", "w"),
 	} {
 		reg.apply(t, m)
@@ -345,7 +345,7 @@ func TestBlockingQueries(t *testing.T) {
 		{"channels", "/channels?topic=t&index=9", func(t *testing.T, f *fakeRegistry) { f.apply(t, createChannel("t", "new")) }, time.Second, `"new"`},
 		{"topics", "/topics?index=9", func(t *testing.T, f *fakeRegistry) { f.apply(t, createTopic("new")) }, time.Second, `"new"`},
 		{"topics, channel created", "/topics?index=9", func(t *testing.T, f *fakeRegistry) { f.apply(t, createChannel("t", "new")) }, defaultWait, `"t"`},
-		{"nodes", "/nodes?index=9", func(t *testing.T, f *fakeRegistry) { f.apply(t, register(3, "new", "")) }, time.Second, `"new"`},
+		{"nodes", "/nodes?index=9", func(t *testing.T, f *fakeRegistry) { f.apply(t, registerSerial(3, "new", "")) }, time.Second, `"new"`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -432,8 +432,8 @@ func TestDebug(t *testing.T) {
 		c := identified(t, v, 0)
 		c.send("REGISTER t c\n")
 		identifiedAt := time.Now()
-		c.reg.apply(t, openSession(77, testProducer(1))) // whose connection is elsewhere
-		c.reg.apply(t, register(77, "t", ""))
+		c.reg.apply(t, openSerial(77, testProducer(1))) // whose connection is elsewhere
+		c.reg.apply(t, registerSerial(77, "t", ""))
 		c.reg.apply(t, createChannel("t", "idle"))
 		time.Sleep(time.Minute)
 		c.reg.apply(t, tombstone("t", "hosta:4151"))

@@ -206,8 +206,8 @@ func (s *session) pinged(now time.Time) error {
 	}
 	s.silence.Reset(s.inactive)
 
-	if gone, err := s.gone(); gone {
-		return err
+	if s.gone() {
+		return errSessionEnded
 	}
 	// A stock nsqd registers all it has before its first PING.
 	if s.replayed == nil || failed(s.replayed) {
@@ -224,17 +224,14 @@ func (s *session) pinged(now time.Time) error {
 
 // gone reports whether the registry has lost the session. The local copy may
 // lag behind what was acknowledged, so its word is taken for "there" only.
-func (s *session) gone() (bool, error) {
+func (s *session) gone() bool {
 	if s.reg.View().Session(s.id) != nil {
-		return false, nil
+		return false
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, registerTimeout)
 	defer cancel()
-	v, err := s.reg.Readable(ctx)
-	if err != nil || v.Session(s.id) != nil {
-		return false, nil
-	}
-	return true, errSessionEnded
+	v, err := s.reg.Consistent(ctx)
+	return err == nil && v.Session(s.id) == nil
 }
 
 // fallSilent hides the producer, as far as this session goes: no PING for

@@ -396,7 +396,7 @@ func TestPingOnALaggingCopy(t *testing.T) {
 		c := dial(t, newTestV1(newFakeRegistry()))
 		c.reg.lag()
 		c.want(c.send("  V1"+identifyAs(0)+"PING\n"), welcomeText, "OK")
-		c.reg.set(func(f *fakeRegistry) { f.seen, f.notReady = fsm.New().View(), true })
+		c.reg.set(func(f *fakeRegistry) { f.seen, f.fails = fsm.New().View(), errUnavailable })
 		c.want(c.send("PING\n"), "OK")
 		c.close()
 	})
