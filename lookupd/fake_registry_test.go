@@ -26,6 +26,7 @@ type fakeRegistry struct {
 	notReady   bool
 	panics     bool // in View
 	held       bool // proposals wait for release
+	sent       bool // and have been sent: they may commit behind everybody's back
 	holding    []*proposal
 	consistent int // calls of Consistent
 	fresh      freshness
@@ -115,6 +116,9 @@ func (f *fakeRegistry) Submit(ctx context.Context, m *fsmpb.Mutation) *proposal 
 	case f.fails != nil:
 		p.resolve(0, f.fails)
 	case f.held:
+		if f.sent {
+			p.state.Store(proposalSent)
+		}
 		f.holding = append(f.holding, p)
 	default:
 		f.applyLocked(p)
@@ -123,8 +127,7 @@ func (f *fakeRegistry) Submit(ctx context.Context, m *fsmpb.Mutation) *proposal 
 }
 
 func (f *fakeRegistry) applyLocked(p *proposal) {
-	if p.ctx.Err() != nil {
-		p.resolve(0, errUnavailable)
+	if !p.state.CompareAndSwap(proposalQueued, proposalSent) && p.state.Load() == proposalAbandoned {
 		return
 	}
 	b := &fsmpb.Batch{Writer: "n1", Epoch: 1, Sequence: f.sequence + 1, Time: time.Now().UnixNano(), Mutations: []*fsmpb.Mutation{p.mutation}}

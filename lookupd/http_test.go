@@ -217,7 +217,8 @@ func TestFailures(t *testing.T) {
 	}{
 		{"POST /topic/create?topic=x", func(f *fakeRegistry) { f.fails = errUnavailable }, 503, "NO_LEADER", "1"},
 		{"POST /topic/create?topic=x", func(f *fakeRegistry) { f.fails = errUnknown }, 504, "UNKNOWN_OUTCOME", ""},
-		{"POST /topic/create?topic=x", func(f *fakeRegistry) { f.held = true }, 504, "UNKNOWN_OUTCOME", ""},
+		{"POST /topic/create?topic=x", func(f *fakeRegistry) { f.held = true }, 503, "NO_LEADER", "1"},
+		{"POST /topic/create?topic=x", func(f *fakeRegistry) { f.held, f.sent = true, true }, 504, "UNKNOWN_OUTCOME", ""},
 		{"POST /topic/create?topic=x", func(f *fakeRegistry) { f.fails = errors.New("secret") }, 500, "INTERNAL_ERROR", ""},
 		{"GET /lookup?topic=t", func(f *fakeRegistry) { f.notReady = true }, 503, "NOT_READY", "1"},
 		{"GET /lookup?topic=nope", func(f *fakeRegistry) { f.notReady = true }, 503, "NOT_READY", "1"},

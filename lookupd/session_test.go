@@ -273,7 +273,7 @@ func TestSilentCloseWithoutCommit(t *testing.T) {
 					c = identified(t, v, 0)
 					c.want(c.send("REGISTER old\n"), "OK")
 				}
-				c.reg.set(func(f *fakeRegistry) { f.held = true })
+				c.reg.set(func(f *fakeRegistry) { f.held, f.sent = true, true })
 				c.want(c.send(command + "PING\nPING\n"))
 				time.Sleep(registerTimeout - time.Millisecond)
 				if c.closed() {
