@@ -235,19 +235,15 @@ func (s *session) gone() bool {
 }
 
 // fallSilent hides the producer, as far as this session goes: no PING for
-// --inactive-producer-timeout.
+// --inactive-producer-timeout. Until that is committed it is looked at again
+// every silenceRetry.
 func (s *session) fallSilent() {
 	if s.silent == nil || failed(s.silent) {
 		s.silent = s.setActive(false)
 	}
-	select {
-	case <-s.silent.done:
-		if s.silent.err == nil {
-			return
-		}
-	default:
+	if !settled(s.silent) || failed(s.silent) {
+		s.silence.Reset(silenceRetry)
 	}
-	s.silence.Reset(silenceRetry)
 }
 
 func (s *session) setActive(active bool) *proposal {
@@ -256,16 +252,19 @@ func (s *session) setActive(active bool) *proposal {
 	}})
 }
 
-// failed reports whether p is certain not to have been committed, or not known
-// to be: submitting the same again does no harm.
-func failed(p *proposal) bool {
+// settled reports whether Wait would not wait.
+func settled(p *proposal) bool {
 	select {
 	case <-p.done:
-		return p.err != nil
+		return true
 	default:
 		return false
 	}
 }
+
+// failed reports whether p is certain not to have been committed, or not known
+// to be: submitting the same again does no harm.
+func failed(p *proposal) bool { return settled(p) && p.err != nil }
 
 // badBody gives IDENTIFY's errors of wire.ReadBody their text. Where stock has
 // none (it panics, or takes gigabytes) the words are stock nsqd's.
