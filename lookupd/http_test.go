@@ -217,7 +217,8 @@ func TestFailures(t *testing.T) {
 	}{
 		{"POST /topic/create?topic=x", func(f *fakeRegistry) { f.fails = errUnavailable }, 503, "NO_LEADER", "1"},
 		{"POST /topic/create?topic=x", func(f *fakeRegistry) { f.fails = errUnknown }, 504, "UNKNOWN_OUTCOME", ""},
-		{"POST /topic/create?topic=x", func(f *fakeRegistry) { f.held = true }, 504, "UNKNOWN_OUTCOME", ""},
+		{"POST /topic/create?topic=x", func(f *fakeRegistry) { f.held = true }, 503, "NO_LEADER", "1"},
+		{"POST /topic/create?topic=x", func(f *fakeRegistry) { f.held, f.sent = true, true }, 504, "UNKNOWN_OUTCOME", ""},
 		{"POST /topic/create?topic=x", func(f *fakeRegistry) { f.fails = errors.New("secret") }, 500, "INTERNAL_ERROR", ""},
 		{"GET /lookup?topic=t", func(f *fakeRegistry) { f.notReady = true }, 503, "NOT_READY", "1"},
 		{"GET /lookup?topic=nope", func(f *fakeRegistry) { f.notReady = true }, 503, "NOT_READY", "1"},
@@ -279,6 +280,31 @@ func TestFreshnessHeaders(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Freshness is asked for once a millisecond; in between, its last word ages.
+func TestFreshnessAges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reg := newFakeRegistry()
+		reg.fresh = freshness{true, 2 * time.Millisecond, 5 * time.Millisecond}
+		_, h := newTestAPI(reg)
+		want := func(request, contact, stale string) {
+			t.Helper()
+			header := ask(h, request).Header()
+			if header.Get("X-Nsq-Last-Contact") != contact || header.Get("X-Nsq-Stale-Ms") != stale {
+				t.Errorf("after %s: got %s and %s, want %s and %s", request, header.Get("X-Nsq-Last-Contact"), header.Get("X-Nsq-Stale-Ms"), contact, stale)
+			}
+		}
+		want("GET /topics", "2", "5")
+		reg.fresh = freshness{true, 0, 0}
+		time.Sleep(time.Millisecond / 2)
+		want("GET /topics", "3", "6")
+		want("GET /topics?max_stale=1ms", "0", "0")
+		time.Sleep(time.Millisecond / 2)
+		want("GET /topics", "0", "1")
+		time.Sleep(time.Millisecond / 2)
+		want("GET /topics", "0", "0")
+	})
 }
 
 func TestTombstones(t *testing.T) {
