@@ -37,7 +37,6 @@ type testNode struct {
 	id       string
 	store    *storage
 	sessions *heldSessions
-	serial   uint64
 	failed   error
 	up       bool
 }

@@ -216,7 +216,7 @@ func (n *node) address() string {
 
 func (n *node) openRaft() error {
 	stream := &raftStream{subListener: n.port.raft, serverAt: n.serverAt}
-	n.transport = raftguard.NewTransport(n.self, stream, nil, n.log.Named("raft-net"))
+	n.transport = raftguard.NewTransport(n.self, stream, nil, newCalmLogger(n.log.Named("raft-net")))
 	cfg := n.raftConfig()
 	if len(n.members) <= 1 && n.opts.Join == "" { // nobody else belongs to it
 		if err := n.bootstrap(cfg, n.ownCluster(), []raft.Server{{ID: n.self, Address: raft.ServerAddress(n.address())}}); err != nil {
@@ -257,7 +257,7 @@ func (n *node) raftConfig() *raft.Config {
 	c.ShutdownOnRemove = false // a removed node goes on answering lookups, marked stale
 	c.NoSnapshotRestoreOnStart = true
 	c.NoLegacyTelemetry = true
-	c.Logger = n.log.Named("raft")
+	c.Logger = newCalmLogger(n.log.Named("raft"))
 	return c
 }
 

@@ -22,6 +22,8 @@ const (
 	leaveTimeout = 2 * time.Second
 	// httpDrain bounds what requests in flight may take at a stop.
 	httpDrain = 2 * time.Second
+	// aloneWait bounds what a node without others takes to elect itself.
+	aloneWait = 5 * time.Second
 	// admitPoll is how often a herd that waits in accept is looked at again.
 	admitPoll = 10 * time.Millisecond
 )
@@ -84,6 +86,11 @@ func (s *Server) Open() (err error) {
 		return err
 	}
 	undo = append(undo, s.node.Close)
+	if !s.opts.clustered() {
+		// Stock answers from the moment it listens; what connects until then
+		// waits in the backlog.
+		s.node.awaitReady(aloneWait)
+	}
 	env.metrics.watch(s.node, s.sessions, s.node.raftStats)
 	return s.serve(env.metrics)
 }
