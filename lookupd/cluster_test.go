@@ -68,21 +68,30 @@ func (h *heldSessions) hold(id fsm.SessionID, held bool) {
 // inCluster runs story in a bubble, on a cluster of n nodes that has formed.
 func inCluster(t *testing.T, n int, story func(t *testing.T, c *testCluster)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		c := newTestCluster(t, n)
-		defer c.closeAll()
+	c := newTestCluster(t, n)
+	c.inBubble(func() {
 		for _, id := range c.ids {
 			c.start(id)
 		}
 		for _, id := range c.ids {
 			c.eventually(10*time.Second, "%s is ready", func() bool { return c.nodes[id].ready.Load() }, id)
 		}
-		story(t, c)
+		story(c.t, c)
+	})
+}
+
+// inBubble runs story in a bubble, and ends all nodes after it.
+func (c *testCluster) inBubble(story func()) {
+	c.t.Helper()
+	synctest.Test(c.t, func(t *testing.T) {
+		c.t, c.net = t, nsqtest.NewNetwork()
+		defer c.closeAll()
+		story()
 	})
 }
 
 func newTestCluster(t *testing.T, n int) *testCluster {
-	c := &testCluster{t: t, net: nsqtest.NewNetwork(), nodes: make(map[string]*testNode)}
+	c := &testCluster{t: t, nodes: make(map[string]*testNode)}
 	for i := range n {
 		c.ids = append(c.ids, fmt.Sprintf("n%d", i+1))
 	}
