@@ -430,10 +430,13 @@ func TestBlockingQueriesEndEarly(t *testing.T) {
 		go wait(ctx)
 		time.Sleep(time.Second)
 		leave()
-		<-answered
+		start := time.Now()
+		if <-answered; time.Since(start) != 0 {
+			t.Errorf("answered %v after the client had gone", time.Since(start))
+		}
 
 		api.waiting.Store(maxWaiting)
-		start := time.Now()
+		start = time.Now()
 		go wait(context.Background())
 		if w := <-answered; w.Code != 200 || time.Since(start) != 0 {
 			t.Errorf("with too many waiting: %d after %v", w.Code, time.Since(start))
