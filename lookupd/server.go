@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/net/netutil"
 
 	"nsqraft/internal/httpapi"
 	"nsqraft/internal/wire"
@@ -24,6 +25,9 @@ const (
 	httpDrain = 2 * time.Second
 	// aloneWait bounds what a node without others takes to elect itself.
 	aloneWait = 5 * time.Second
+	// maxHTTPConns bounds the HTTP connections at one time, blocking queries
+	// included; more wait in accept.
+	maxHTTPConns = 32768
 	// admitPoll is how often a herd that waits in accept is looked at again.
 	admitPoll = 10 * time.Millisecond
 )
@@ -146,7 +150,7 @@ func (s *Server) serve(m *metrics) error {
 		}
 	})
 	s.wg.Go(func() {
-		if err := s.http.Serve(s.httpListener); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.http.Serve(netutil.LimitListener(s.httpListener, maxHTTPConns)); !errors.Is(err, http.ErrServerClosed) {
 			s.fail(fmt.Errorf("serve HTTP: %w", err))
 		}
 	})

@@ -28,7 +28,6 @@ type client struct {
 	v1       *v1
 	reg      *fakeRegistry
 	sessions *sessions
-	received chan []byte // what has come since the last look
 	ended    chan struct{}
 
 	mu  sync.Mutex
