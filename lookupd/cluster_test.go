@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,35 +37,61 @@ type testNode struct {
 	id       string
 	store    *storage
 	sessions *heldSessions
-	serial   uint64
 	failed   error
 	up       bool
 }
 
 // heldSessions stands for the connections that a node's sessions belong to.
-type heldSessions struct{ live map[fsm.SessionID]bool }
+type heldSessions struct {
+	mu   sync.Mutex
+	live map[fsm.SessionID]bool
+}
 
-func (h *heldSessions) Has(id fsm.SessionID) bool { return h.live[id] }
-func (h *heldSessions) CloseAll()                 { clear(h.live) }
+func (h *heldSessions) Has(id fsm.SessionID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.live[id]
+}
+
+func (h *heldSessions) CloseAll() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	clear(h.live)
+}
+
+func (h *heldSessions) hold(id fsm.SessionID, held bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.live[id] = held
+}
 
 // inCluster runs story in a bubble, on a cluster of n nodes that has formed.
 func inCluster(t *testing.T, n int, story func(t *testing.T, c *testCluster)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		c := newTestCluster(t, n)
-		defer c.closeAll()
+	c := newTestCluster(t, n)
+	c.inBubble(func() {
 		for _, id := range c.ids {
 			c.start(id)
 		}
 		for _, id := range c.ids {
 			c.eventually(10*time.Second, "%s is ready", func() bool { return c.nodes[id].ready.Load() }, id)
 		}
-		story(t, c)
+		story(c.t, c)
+	})
+}
+
+// inBubble runs story in a bubble, and ends all nodes after it.
+func (c *testCluster) inBubble(story func()) {
+	c.t.Helper()
+	synctest.Test(c.t, func(t *testing.T) {
+		c.t, c.net = t, nsqtest.NewNetwork()
+		defer c.closeAll()
+		story()
 	})
 }
 
 func newTestCluster(t *testing.T, n int) *testCluster {
-	c := &testCluster{t: t, net: nsqtest.NewNetwork(), nodes: make(map[string]*testNode)}
+	c := &testCluster{t: t, nodes: make(map[string]*testNode)}
 	for i := range n {
 		c.ids = append(c.ids, fmt.Sprintf("n%d", i+1))
 	}
@@ -220,7 +247,7 @@ type testSession struct {
 func (c *testCluster) connect(n *testNode, name string) testSession {
 	c.t.Helper()
 	s := testSession{n, n.NewSession()}
-	n.sessions.live[s.id] = true
+	n.sessions.hold(s.id, true)
 	c.must(n.do(c.t.Context(), openSession(s.id.Serial, nsqdNamed(name))))
 	return s
 }
@@ -538,7 +565,7 @@ func TestStrayOfANodeIsEnded(t *testing.T) {
 		n := c.followers()[0]
 		s := c.connect(n, "nsqd")
 		c.register(s, "orders", "")
-		delete(n.sessions.live, s.id) // its end was lost on the way
+		n.sessions.hold(s.id, false) // its end was lost on the way
 		c.seen(3*time.Second, "orders", "")
 	})
 }

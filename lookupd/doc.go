@@ -28,6 +28,7 @@
 //	cluster.go            forming, joining, promoting, transferring
 //	port.go peers.go      the internal port; gRPC to the other members
 //	certificates.go       its TLS
+//	raftlog.go            Raft's repetitions, written once
 //	storage.go            data folder, identity, commit mark
 //	raftguard/            decorators that fence off hashicorp/raft's open bugs
 //

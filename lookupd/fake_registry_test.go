@@ -26,6 +26,7 @@ type fakeRegistry struct {
 	notReady   bool
 	panics     bool // in View
 	held       bool // proposals wait for release
+	sent       bool // and have been sent: they may commit behind everybody's back
 	holding    []*proposal
 	consistent int // calls of Consistent
 	fresh      freshness
@@ -114,8 +115,10 @@ func (f *fakeRegistry) Submit(ctx context.Context, m *fsmpb.Mutation) *proposal 
 	switch {
 	case f.fails != nil:
 		p.resolve(0, f.fails)
-	case f.held: // on its way, for all that a waiter can know
-		p.state.Store(proposalSent)
+	case f.held:
+		if f.sent {
+			p.state.Store(proposalSent)
+		}
 		f.holding = append(f.holding, p)
 	default:
 		f.applyLocked(p)
@@ -124,8 +127,7 @@ func (f *fakeRegistry) Submit(ctx context.Context, m *fsmpb.Mutation) *proposal 
 }
 
 func (f *fakeRegistry) applyLocked(p *proposal) {
-	if p.ctx.Err() != nil {
-		p.resolve(0, errUnavailable)
+	if !p.state.CompareAndSwap(proposalQueued, proposalSent) && p.state.Load() == proposalAbandoned {
 		return
 	}
 	b := &fsmpb.Batch{Writer: "n1", Epoch: 1, Sequence: f.sequence + 1, Time: time.Now().UnixNano(), Mutations: []*fsmpb.Mutation{p.mutation}}
@@ -209,7 +211,7 @@ func shortMutation(m *fsmpb.Mutation) string {
 	return m.String()
 }
 
-// Mutations in short.
+// Mutations of this node's sessions, in short; cluster_test.go has those of any.
 
 func openSession(serial uint64, p *fsmpb.Producer) *fsmpb.Mutation {
 	return &fsmpb.Mutation{Kind: &fsmpb.Mutation_OpenSession{OpenSession: &fsmpb.OpenSession{Session: serial, Producer: p}}}

@@ -94,6 +94,15 @@ func (n *node) becomeReady(ctx context.Context) {
 	}
 }
 
+// awaitReady waits until this node is ready, for at most limit.
+func (n *node) awaitReady(limit time.Duration) {
+	ctx, cancel := context.WithTimeout(n.ctx, limit)
+	defer cancel()
+	for !n.ready.Load() && ctx.Err() == nil {
+		sleep(ctx, time.Millisecond)
+	}
+}
+
 // housekeep does once a second what no event asks for.
 func (n *node) housekeep(ctx context.Context) {
 	tick := time.NewTicker(houseTick)

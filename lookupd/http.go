@@ -75,6 +75,7 @@ type httpAPI struct {
 	stopping context.Context // ends blocking queries
 
 	waiting atomic.Int64 // blocking queries
+	reading atomic.Pointer[reading]
 	stamp   atomic.Pointer[stamp]
 	nodes   memo
 	topics  memo

@@ -170,8 +170,8 @@ func (a *httpAPI) lookupBody(topic *fsm.Topic) (any, error) {
 	return e.body, nil
 }
 
-func (a *httpAPI) watchTopic(v *fsm.View, q *query) (changed uint64, next time.Time) {
-	topic := v.Topic(q.topic)
+func (a *httpAPI) watchTopic(v *fsm.View, name string) (changed uint64, next time.Time) {
+	topic := v.Topic(name)
 	if topic == nil {
 		return v.TopicsChanged(), time.Time{}
 	}
@@ -225,7 +225,7 @@ func (a *httpAPI) listTopics(r *http.Request) (any, error) {
 	return &httpapi.Response{Value: body, Header: header}, nil
 }
 
-func (a *httpAPI) watchTopics(v *fsm.View, _ *query) (changed uint64, next time.Time) {
+func (a *httpAPI) watchTopics(v *fsm.View, _ string) (changed uint64, next time.Time) {
 	return v.TopicsChanged(), time.Time{}
 }
 
@@ -272,7 +272,7 @@ func (a *httpAPI) encodeNodes(v *fsm.View) (encoding, error) {
 	}{nodes}, until)
 }
 
-func (a *httpAPI) watchNodes(v *fsm.View, _ *query) (changed uint64, next time.Time) {
+func (a *httpAPI) watchNodes(v *fsm.View, _ string) (changed uint64, next time.Time) {
 	now := a.reg.Now()
 	for t := range v.Tombstones() {
 		if hidden, end := a.tombstoned(t.Time, now); hidden {

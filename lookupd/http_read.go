@@ -86,17 +86,18 @@ func parseQuery(r *http.Request) (query, error) {
 	return q, nil
 }
 
-// A watch says at which index the answer to q last changed in v, and when it
-// will change next by the mere passing of time, which is when a tombstone's
-// lifetime ends; zero: never.
-type watch func(a *httpAPI, v *fsm.View, q *query) (changed uint64, next time.Time)
+// A watch says at which index an answer (about topic, if it is about one) last
+// changed in v, and when it will change next by the mere passing of time, which
+// is when a tombstone's lifetime ends; zero: never.
+type watch func(a *httpAPI, v *fsm.View, topic string) (changed uint64, next time.Time)
 
 // read returns the view to answer q from, as fresh as q asks, and the headers
 // that tell how fresh that is. For a blocking query it waits until watch says
 // that the answer has changed. Its errors are *httpapi.Error.
 func (a *httpAPI) read(ctx context.Context, q *query, watch watch) (*fsm.View, http.Header, error) {
-	start := time.Now()
+	var start time.Time
 	if q.consistent {
+		start = time.Now()
 		if err := a.awaitConsistent(ctx); err != nil {
 			return nil, nil, err
 		}
@@ -105,13 +106,16 @@ func (a *httpAPI) read(ctx context.Context, q *query, watch watch) (*fsm.View, h
 	}
 
 	// Freshness before view: what it says then holds for the view all the more.
-	fresh := a.reg.Freshness()
+	fresh := a.freshness(q.bounded)
 	view := a.reg.View()
 	if q.blocking {
 		fresh, view = a.awaitChange(ctx, q, watch)
 	}
-	if since := time.Since(start); q.consistent && (fresh.Stale < 0 || since < fresh.Stale) {
-		fresh.Stale = since // the view shows all that was acknowledged before the call
+	if q.consistent {
+		// The view shows all that was acknowledged before the call.
+		if since := time.Since(start); fresh.Stale < 0 || since < fresh.Stale {
+			fresh.Stale = since
+		}
 	}
 
 	header := a.headers(view.Index(), fresh)
@@ -155,7 +159,7 @@ func (a *httpAPI) awaitChange(ctx context.Context, q *query, watch watch) (fresh
 	for stop := crowded; ; {
 		fresh := a.reg.Freshness()
 		view := a.reg.View()
-		changed, next := watch(a, view, q)
+		changed, next := watch(a, view, q.topic)
 		if changed > q.index || stop {
 			return fresh, view
 		}
@@ -181,6 +185,36 @@ func (a *httpAPI) awaitChange(ctx context.Context, q *query, watch watch) (fresh
 			stop = true
 		}
 	}
+}
+
+// A reading is what the registry's Freshness said at a time.
+type reading struct {
+	freshness
+	at time.Time
+}
+
+// freshness returns the registry's Freshness as of now. It asks at most once a
+// millisecond, because the answer costs more than the rest of a lookup, and
+// unless exact adds to a reading the time that has gone by since: an answer
+// that is a little too old says so itself.
+func (a *httpAPI) freshness(exact bool) freshness {
+	now := time.Now() // before asking, so that a reading seems rather older than it is
+	if last := a.reading.Load(); last != nil && !exact {
+		if age := now.Sub(last.at); age < time.Millisecond {
+			age = max(age, 0)
+			fresh := last.freshness
+			if fresh.LastContact > 0 {
+				fresh.LastContact += age
+			}
+			if fresh.Stale >= 0 {
+				fresh.Stale += age
+			}
+			return fresh
+		}
+	}
+	fresh := &reading{a.reg.Freshness(), now}
+	a.reading.Store(fresh)
+	return fresh.freshness
 }
 
 // stamp is a set of response headers and what they were made from. Most answers

@@ -217,7 +217,8 @@ func TestFailures(t *testing.T) {
 	}{
 		{"POST /topic/create?topic=x", func(f *fakeRegistry) { f.fails = errUnavailable }, 503, "NO_LEADER", "1"},
 		{"POST /topic/create?topic=x", func(f *fakeRegistry) { f.fails = errUnknown }, 504, "UNKNOWN_OUTCOME", ""},
-		{"POST /topic/create?topic=x", func(f *fakeRegistry) { f.held = true }, 504, "UNKNOWN_OUTCOME", ""},
+		{"POST /topic/create?topic=x", func(f *fakeRegistry) { f.held = true }, 503, "NO_LEADER", "1"},
+		{"POST /topic/create?topic=x", func(f *fakeRegistry) { f.held, f.sent = true, true }, 504, "UNKNOWN_OUTCOME", ""},
 		{"POST /topic/create?topic=x", func(f *fakeRegistry) { f.fails = errors.New("secret") }, 500, "INTERNAL_ERROR", ""},
 		{"GET /lookup?topic=t", func(f *fakeRegistry) { f.notReady = true }, 503, "NOT_READY", "1"},
 		{"GET /lookup?topic=nope", func(f *fakeRegistry) { f.notReady = true }, 503, "NOT_READY", "1"},
@@ -281,6 +282,31 @@ func TestFreshnessHeaders(t *testing.T) {
 	}
 }
 
+// Freshness is asked for once a millisecond; in between, its last word ages.
+func TestFreshnessAges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reg := newFakeRegistry()
+		reg.fresh = freshness{true, 2 * time.Millisecond, 5 * time.Millisecond}
+		_, h := newTestAPI(reg)
+		want := func(request, contact, stale string) {
+			t.Helper()
+			header := ask(h, request).Header()
+			if header.Get("X-Nsq-Last-Contact") != contact || header.Get("X-Nsq-Stale-Ms") != stale {
+				t.Errorf("after %s: got %s and %s, want %s and %s", request, header.Get("X-Nsq-Last-Contact"), header.Get("X-Nsq-Stale-Ms"), contact, stale)
+			}
+		}
+		want("GET /topics", "2", "5")
+		reg.fresh = freshness{true, 0, 0}
+		time.Sleep(time.Millisecond / 2)
+		want("GET /topics", "3", "6")
+		want("GET /topics?max_stale=1ms", "0", "0")
+		time.Sleep(time.Millisecond / 2)
+		want("GET /topics", "0", "1")
+		time.Sleep(time.Millisecond / 2)
+		want("GET /topics", "0", "0")
+	})
+}
+
 func TestTombstones(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reg := newFakeRegistry()
@@ -305,7 +331,7 @@ func TestTombstones(t *testing.T) {
 		time.Sleep(45*time.Second - 1)
 		want("GET /lookup?topic=t", hidden)
 		want("GET /nodes", nodes(true))
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		want("GET /lookup?topic=t", both)
 		want("GET /nodes", nodes(false))
 	})
@@ -404,10 +430,13 @@ func TestBlockingQueriesEndEarly(t *testing.T) {
 		go wait(ctx)
 		time.Sleep(time.Second)
 		leave()
-		<-answered
+		start := time.Now()
+		if <-answered; time.Since(start) != 0 {
+			t.Errorf("answered %v after the client had gone", time.Since(start))
+		}
 
 		api.waiting.Store(maxWaiting)
-		start := time.Now()
+		start = time.Now()
 		go wait(context.Background())
 		if w := <-answered; w.Code != 200 || time.Since(start) != 0 {
 			t.Errorf("with too many waiting: %d after %v", w.Code, time.Since(start))
@@ -438,9 +467,8 @@ func TestDebug(t *testing.T) {
 		time.Sleep(time.Minute)
 		c.reg.apply(t, tombstone("t", "hosta:4151"))
 
-		_, h := newTestAPI(c.reg)
 		a := newHTTPAPI(context.Background(), c.reg, fakeHealth{}, v.sessions, newMetrics(), hclog.NewNullLogger(), time.Minute)
-		h = a.routes(nil)
+		h := a.routes(nil)
 		var got map[string][]map[string]any
 		if err := json.Unmarshal(ask(h, "GET /debug").Body.Bytes(), &got); err != nil {
 			t.Fatal(err)

@@ -56,6 +56,7 @@ type node struct {
 	opts      *Options
 	log       hclog.Logger
 	store     *storage
+	identity  identity // as it was at the start: Cluster may be set later, see clusterID
 	port      *port
 	machine   *fsm.Machine
 	registry  *fsm.Registry
@@ -75,8 +76,8 @@ type node struct {
 	applied broadcast // the view moved on
 	leading broadcast // the known leader, or the own state, changed
 
-	identityMu sync.Mutex
-	identity   identity
+	clusterMu sync.Mutex
+	clusterID string // empty while the node belongs to none; see setCluster
 
 	ready    atomic.Bool
 	readTerm atomic.Uint64 // term whose first entry the leader has applied; 0: does not lead
@@ -128,7 +129,7 @@ func openNode(opts *Options, env environment, sessions sessionTable, log hclog.L
 		return nil, err
 	}
 	n := &node{
-		opts: opts, log: log, store: env.store, identity: env.store.identity,
+		opts: opts, log: log, store: env.store, identity: env.store.identity, clusterID: env.store.identity.Cluster,
 		self: serverID(env.store.identity.Node, env.store.identity.Instance),
 		http: env.http, started: time.Now(), members: members, fatal: env.fatal, metrics: env.metrics, sessions: sessions,
 	}
@@ -215,7 +216,7 @@ func (n *node) address() string {
 
 func (n *node) openRaft() error {
 	stream := &raftStream{subListener: n.port.raft, serverAt: n.serverAt}
-	n.transport = raftguard.NewTransport(n.self, stream, nil, n.log.Named("raft-net"))
+	n.transport = raftguard.NewTransport(n.self, stream, nil, newCalmLogger(n.log.Named("raft-net")))
 	cfg := n.raftConfig()
 	if len(n.members) <= 1 && n.opts.Join == "" { // nobody else belongs to it
 		if err := n.bootstrap(cfg, n.ownCluster(), []raft.Server{{ID: n.self, Address: raft.ServerAddress(n.address())}}); err != nil {
@@ -256,7 +257,7 @@ func (n *node) raftConfig() *raft.Config {
 	c.ShutdownOnRemove = false // a removed node goes on answering lookups, marked stale
 	c.NoSnapshotRestoreOnStart = true
 	c.NoLegacyTelemetry = true
-	c.Logger = n.log.Named("raft")
+	c.Logger = newCalmLogger(n.log.Named("raft"))
 	return c
 }
 
@@ -378,9 +379,9 @@ func (n *node) NewSession() fsm.SessionID {
 
 // cluster returns the cluster's id, empty while the node belongs to none.
 func (n *node) cluster() string {
-	n.identityMu.Lock()
-	defer n.identityMu.Unlock()
-	return n.identity.Cluster
+	n.clusterMu.Lock()
+	defer n.clusterMu.Unlock()
+	return n.clusterID
 }
 
 // ownCluster returns the cluster's id, or a new one.
@@ -391,11 +392,12 @@ func (n *node) ownCluster() string {
 	return randomID(16)
 }
 
-// setCluster makes the node part of cluster, for ever.
+// setCluster makes the node part of cluster, on its disk first. The disk is
+// waited for under the lock: two answers to who it belongs to would be worse.
 func (n *node) setCluster(cluster string) error {
-	n.identityMu.Lock()
-	defer n.identityMu.Unlock()
-	if n.identity.Cluster == cluster {
+	n.clusterMu.Lock()
+	defer n.clusterMu.Unlock()
+	if n.clusterID == cluster {
 		return nil
 	}
 	id := n.identity
@@ -403,7 +405,7 @@ func (n *node) setCluster(cluster string) error {
 	if err := n.store.saveIdentity(id); err != nil {
 		return err
 	}
-	n.identity = id
+	n.clusterID = cluster
 	return nil
 }
 

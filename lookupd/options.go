@@ -84,9 +84,11 @@ const minSessionGrace = 31 * time.Second
 const alone = "alone"
 
 // timings are the presets of --raft-timing: heartbeat, election and leader
-// lease time-outs. A single member has nobody to wait for.
+// lease time-outs. With lan's a leader that fell silent is succeeded within
+// 700 ms; shorter ones made a busy machine's nodes depose each other. The lease
+// is as long as it may be: no read relies on it. A single member has nobody to wait for.
 var timings = map[string][3]time.Duration{
-	"lan": {150 * time.Millisecond, 150 * time.Millisecond, 100 * time.Millisecond},
+	"lan": {200 * time.Millisecond, 200 * time.Millisecond, 200 * time.Millisecond},
 	"wan": {500 * time.Millisecond, 500 * time.Millisecond, 300 * time.Millisecond},
 	alone: {10 * time.Millisecond, 10 * time.Millisecond, 10 * time.Millisecond},
 }

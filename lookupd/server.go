@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"golang.org/x/net/netutil"
 
 	"nsqraft/internal/httpapi"
 	"nsqraft/internal/wire"
@@ -22,6 +23,11 @@ const (
 	leaveTimeout = 2 * time.Second
 	// httpDrain bounds what requests in flight may take at a stop.
 	httpDrain = 2 * time.Second
+	// aloneWait bounds what a node without others takes to elect itself.
+	aloneWait = 5 * time.Second
+	// maxHTTPConns bounds the HTTP connections at one time, blocking queries
+	// included; more wait in accept.
+	maxHTTPConns = 32768
 	// admitPoll is how often a herd that waits in accept is looked at again.
 	admitPoll = 10 * time.Millisecond
 )
@@ -84,6 +90,11 @@ func (s *Server) Open() (err error) {
 		return err
 	}
 	undo = append(undo, s.node.Close)
+	if !s.opts.clustered() {
+		// Stock answers from the moment it listens; what connects until then
+		// waits in the backlog.
+		s.node.awaitReady(aloneWait)
+	}
 	env.metrics.watch(s.node, s.sessions, s.node.raftStats)
 	return s.serve(env.metrics)
 }
@@ -139,7 +150,7 @@ func (s *Server) serve(m *metrics) error {
 		}
 	})
 	s.wg.Go(func() {
-		if err := s.http.Serve(s.httpListener); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.http.Serve(netutil.LimitListener(s.httpListener, maxHTTPConns)); !errors.Is(err, http.ErrServerClosed) {
 			s.fail(fmt.Errorf("serve HTTP: %w", err))
 		}
 	})

@@ -256,11 +256,7 @@ func (s *session) answerAll() {
 
 	for {
 		a, ok := s.nextAnswer()
-		if !ok {
-			return
-		}
-		if err := s.give(a); err != nil {
-			s.hangUp(err)
+		if !ok || !s.give(a) {
 			return
 		}
 	}
@@ -291,12 +287,17 @@ func (s *session) nextAnswer() (a answer, ok bool) {
 	}
 }
 
-// give waits for what the answer depends on and writes it. With an error the
-// connection ends without it.
-func (s *session) give(a answer) error {
+// give waits for what the answer depends on and writes it. It reports false if
+// the connection ends without it.
+func (s *session) give(a answer) bool {
 	if a.proposal != nil {
+		defer a.cancel()
+		if !settled(a.proposal) && s.w.Flush() != nil {
+			return false // the peer has gone, or does not read
+		}
 		if err := s.await(a); err != nil {
-			return err
+			s.hangUp(err)
+			return false
 		}
 	}
 	switch {
@@ -304,23 +305,16 @@ func (s *session) give(a answer) error {
 		s.identifiedAt(time.Now())
 	case a.ping:
 		if err := s.pinged(time.Now()); err != nil {
-			return err
+			s.hangUp(err)
+			return false
 		}
 	}
-	return wire.WriteFrame(s.w, a.text)
+	return wire.WriteFrame(s.w, a.text) == nil
 }
 
 // await returns once the answer's proposal has committed, or with an error.
 func (s *session) await(a answer) error {
 	defer s.inFlight.Add(-1)
-	defer a.cancel()
-	select {
-	case <-a.proposal.done:
-	default:
-		if err := s.w.Flush(); err != nil {
-			return err
-		}
-	}
 	result, err := a.proposal.Wait()
 	if a.counted {
 		s.metrics.countRegistration(result, err)

@@ -206,8 +206,8 @@ func (s *session) pinged(now time.Time) error {
 	}
 	s.silence.Reset(s.inactive)
 
-	if gone, err := s.gone(); gone {
-		return err
+	if s.gone() {
+		return errSessionEnded
 	}
 	// A stock nsqd registers all it has before its first PING.
 	if s.replayed == nil || failed(s.replayed) {
@@ -224,33 +224,26 @@ func (s *session) pinged(now time.Time) error {
 
 // gone reports whether the registry has lost the session. The local copy may
 // lag behind what was acknowledged, so its word is taken for "there" only.
-func (s *session) gone() (bool, error) {
+func (s *session) gone() bool {
 	if s.reg.View().Session(s.id) != nil {
-		return false, nil
+		return false
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, registerTimeout)
 	defer cancel()
-	v, err := s.reg.Readable(ctx)
-	if err != nil || v.Session(s.id) != nil {
-		return false, nil
-	}
-	return true, errSessionEnded
+	v, err := s.reg.Consistent(ctx)
+	return err == nil && v.Session(s.id) == nil
 }
 
 // fallSilent hides the producer, as far as this session goes: no PING for
-// --inactive-producer-timeout.
+// --inactive-producer-timeout. Until that is committed it is looked at again
+// every silenceRetry.
 func (s *session) fallSilent() {
 	if s.silent == nil || failed(s.silent) {
 		s.silent = s.setActive(false)
 	}
-	select {
-	case <-s.silent.done:
-		if s.silent.err == nil {
-			return
-		}
-	default:
+	if !settled(s.silent) || failed(s.silent) {
+		s.silence.Reset(silenceRetry)
 	}
-	s.silence.Reset(silenceRetry)
 }
 
 func (s *session) setActive(active bool) *proposal {
@@ -259,16 +252,19 @@ func (s *session) setActive(active bool) *proposal {
 	}})
 }
 
-// failed reports whether p is certain not to have been committed, or not known
-// to be: submitting the same again does no harm.
-func failed(p *proposal) bool {
+// settled reports whether Wait would not wait.
+func settled(p *proposal) bool {
 	select {
 	case <-p.done:
-		return p.err != nil
+		return true
 	default:
 		return false
 	}
 }
+
+// failed reports whether p is certain not to have been committed, or not known
+// to be: submitting the same again does no harm.
+func failed(p *proposal) bool { return settled(p) && p.err != nil }
 
 // badBody gives IDENTIFY's errors of wire.ReadBody their text. Where stock has
 // none (it panics, or takes gigabytes) the words are stock nsqd's.

@@ -28,7 +28,6 @@ type client struct {
 	v1       *v1
 	reg      *fakeRegistry
 	sessions *sessions
-	received chan []byte // what has come since the last look
 	ended    chan struct{}
 
 	mu  sync.Mutex
@@ -273,7 +272,7 @@ func TestSilentCloseWithoutCommit(t *testing.T) {
 					c = identified(t, v, 0)
 					c.want(c.send("REGISTER old\n"), "OK")
 				}
-				c.reg.set(func(f *fakeRegistry) { f.held = true })
+				c.reg.set(func(f *fakeRegistry) { f.held, f.sent = true, true })
 				c.want(c.send(command + "PING\nPING\n"))
 				time.Sleep(registerTimeout - time.Millisecond)
 				if c.closed() {
@@ -396,7 +395,7 @@ func TestPingOnALaggingCopy(t *testing.T) {
 		c := dial(t, newTestV1(newFakeRegistry()))
 		c.reg.lag()
 		c.want(c.send("  V1"+identifyAs(0)+"PING\n"), welcomeText, "OK")
-		c.reg.set(func(f *fakeRegistry) { f.seen, f.notReady = fsm.New().View(), true })
+		c.reg.set(func(f *fakeRegistry) { f.seen, f.fails = fsm.New().View(), errUnavailable })
 		c.want(c.send("PING\n"), "OK")
 		c.close()
 	})
