@@ -35,7 +35,7 @@ func TestEachNodeKilled(t *testing.T) {
 		eventually(t, readyTimeout, "topics created without "+victim.id, topics.reach(begun+20))
 		victim.start()
 		c.waitReady(victim)
-		w.stop(100)
+		w.stop(50)
 	}
 	acknowledged := topics.stop()
 	if len(acknowledged) < 6*20 {

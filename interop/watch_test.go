@@ -18,10 +18,11 @@ type watch struct {
 	once sync.Once
 	wg   sync.WaitGroup
 
-	mu     sync.Mutex
-	asked  map[string]int
-	judged map[string]int // without the refused connections
-	wrong  []string
+	mu      sync.Mutex
+	asked   map[string]int
+	judged  map[string]int // without the refused connections
+	slowest time.Duration
+	wrong   []string
 }
 
 // watchEvery is the pause between two questions to one node: dense enough to see
@@ -61,14 +62,16 @@ func (w *watch) ask(id, addr, target string, mayBeDown bool, judge func(answer) 
 			continue
 		}
 		mayBeDown = false
+		took := time.Since(begun)
 		if err == nil {
 			err = judge(a)
 		}
 		w.mu.Lock()
 		w.judged[id]++
+		w.slowest = max(w.slowest, took)
 		if err != nil {
 			w.wrong = append(w.wrong, fmt.Sprintf("%s %s %s after %v: %v",
-				begun.Format("15:04:05.000000"), id, target, time.Since(begun).Round(time.Microsecond), err))
+				begun.Format("15:04:05.000000"), id, target, took.Round(time.Microsecond), err))
 		}
 		w.mu.Unlock()
 	}
@@ -96,7 +99,7 @@ func (w *watch) stop(atLeast int) {
 		}
 		w.t.Error(s)
 	}
-	w.t.Logf("answers: %v, wrong: %d", w.judged, len(w.wrong))
+	w.t.Logf("answers: %v, wrong: %d, slowest: %v", w.judged, len(w.wrong), w.slowest.Round(time.Microsecond))
 }
 
 // alwaysLists judges an answer of /lookup: 200, and exactly the wanted producers.
