@@ -6,9 +6,10 @@ import "testing"
 // reason. Both sides are checked: a deviation that has gone is a mistake in this
 // table, and stock's answer shows what a user gives up.
 //
-// Two more need no test of their own. Arrays are sorted, so that equal registries
-// have equal answers; stock's order changes from one answer to the next. And ours
-// adds headers and the fields of transcript_test.go's additive.
+// More need no row. Arrays are sorted, so that equal registries have equal answers;
+// stock's order changes from one answer to the next. Ours adds headers, and the fields
+// of transcript_test.go's additive. And what a PING or a closed connection changes is
+// seen a moment after the answer to the PING, or the close: neither waits for a commit.
 func TestDeviations(t *testing.T) {
 	for _, tt := range []struct {
 		name string
