@@ -248,14 +248,7 @@ func (b *restorer) addTopic(rec *fsmpb.SnapshotTopic) error {
 		return fmt.Errorf("its channels are not in order")
 	}
 	b.lastName = rec.GetName()
-	t := &Topic{
-		name:       rec.GetName(),
-		changed:    b.index,
-		channels:   new(btree.Map[string, channel]),
-		listings:   new(btree.Map[string, *listing]),
-		tombstones: new(btree.Map[string, int64]),
-		answer:     new(answer),
-	}
+	t := newTopic(rec.GetName(), b.index)
 	if err := b.addHoldings(t, rec); err != nil {
 		return err
 	}
