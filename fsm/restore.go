@@ -56,10 +56,10 @@ func readState(sr *snapshotReader, header *fsmpb.SnapshotHeader) (*state, error)
 	b.index, b.term = header.GetIndex(), header.GetTerm()
 	b.topicsChanged, b.nodesChanged = b.index, b.index
 	for {
-		before := *sr
+		before := sr.position
 		rec, err := sr.next()
 		if err != nil {
-			return nil, sr.failed(err)
+			return nil, before.failed(err)
 		}
 		if err := b.add(rec, before.records); err != nil {
 			return nil, before.failed(fmt.Errorf("%w: %w", ErrCorruptSnapshot, err))
@@ -177,10 +177,10 @@ func (b *restorer) addSession(rec *fsmpb.SnapshotSession) error {
 	}
 	id := &SessionID{l.node, l.epoch, rec.GetSession()}
 	if n := len(b.sessions); n > 0 && b.sessions[n-1].id.compare(*id) >= 0 {
-		return fmt.Errorf("session %v comes after %v", *id, *b.sessions[n-1].id)
+		return fmt.Errorf("session %v comes after %v", id, b.sessions[n-1].id)
 	}
 	if rec.GetProducer() == nil {
-		return fmt.Errorf("session %v has no producer", *id)
+		return fmt.Errorf("session %v has no producer", id)
 	}
 	name := ProducerID(rec.GetProducer())
 	p, known := b.producers.Get(name)
@@ -215,13 +215,13 @@ func (b *restorer) finishSessions() error {
 		for i := range sessions[1:] {
 			// They came sorted by node, then epoch.
 			if a, b := sessions[i].id, sessions[i+1].id; a.Node == b.Node && a.Epoch == b.Epoch {
-				return fmt.Errorf("sessions %v and %v of one life have one producer", *a, *b)
+				return fmt.Errorf("sessions %v and %v of one life have one producer", a, b)
 			}
 		}
 		slices.SortFunc(sessions, func(a, b restoredSession) int { return cmp.Compare(a.place, b.place) })
 		for i, s := range sessions {
 			if s.place != uint32(i) {
-				return fmt.Errorf("session %v has place %d, not %d, of its producer's", *s.id, s.place, i)
+				return fmt.Errorf("session %v has place %d, not %d, of its producer's", s.id, s.place, i)
 			}
 			p.sessions = append(p.sessions, s.id)
 			p.info = s.info
@@ -248,14 +248,7 @@ func (b *restorer) addTopic(rec *fsmpb.SnapshotTopic) error {
 		return fmt.Errorf("its channels are not in order")
 	}
 	b.lastName = rec.GetName()
-	t := &Topic{
-		name:       rec.GetName(),
-		changed:    b.index,
-		channels:   new(btree.Map[string, channel]),
-		listings:   new(btree.Map[string, *listing]),
-		tombstones: new(btree.Map[string, int64]),
-		answer:     new(answer),
-	}
+	t := newTopic(rec.GetName(), b.index)
 	if err := b.addHoldings(t, rec); err != nil {
 		return err
 	}
@@ -301,7 +294,7 @@ func (b *restorer) addHoldings(t *Topic, rec *fsmpb.SnapshotTopic) error {
 		}
 		for j, at := range held.GetChannels() {
 			if int64(at) >= int64(len(holders)) || j > 0 && at <= held.Channels[j-1] {
-				return fmt.Errorf("session %v has registered channel %d of %d out of order", *s.id, at, len(holders))
+				return fmt.Errorf("session %v has registered channel %d of %d out of order", s.id, at, len(holders))
 			}
 			h.channels[j] = rec.Channels[at]
 			holders[at]++

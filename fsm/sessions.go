@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 	"strconv"
 
@@ -17,24 +19,17 @@ type SessionID struct {
 	Epoch, Serial uint64
 }
 
+func (id SessionID) String() string {
+	return fmt.Sprintf("%s/%d/%d", id.Node, id.Epoch, id.Serial)
+}
+
+// compare orders by node, then epoch, then serial.
 func (id SessionID) compare(other SessionID) int {
-	switch {
-	case id.Node != other.Node:
-		if id.Node < other.Node {
-			return -1
-		}
-		return 1
-	case id.Epoch != other.Epoch:
-		if id.Epoch < other.Epoch {
-			return -1
-		}
-		return 1
-	case id.Serial < other.Serial:
-		return -1
-	case id.Serial > other.Serial:
-		return 1
-	}
-	return 0
+	return cmp.Or(
+		cmp.Compare(id.Node, other.Node),
+		cmp.Compare(id.Epoch, other.Epoch),
+		cmp.Compare(id.Serial, other.Serial),
+	)
 }
 
 // ProducerID renders the identity of a producer:

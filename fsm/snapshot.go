@@ -191,10 +191,15 @@ func topicRecord(t *Topic, places map[*SessionID]uint32) *fsmpb.SnapshotTopic {
 // A snapshotReader reads frames. Memory grows with the bytes that have come,
 // not with the lengths they announce.
 type snapshotReader struct {
-	r       *bufio.Reader
-	buf     []byte
-	records uint64 // read so far
-	offset  int64  // behind the last
+	r   *bufio.Reader
+	buf []byte
+	position
+}
+
+// A position is where a snapshotReader has got to.
+type position struct {
+	records uint64 // read whole
+	offset  int64  // behind the last of them
 }
 
 // newSnapshotReader reads as far as the header, and returns it too.
@@ -209,9 +214,10 @@ func newSnapshotReader(r io.Reader) (*snapshotReader, *fsmpb.SnapshotHeader, err
 	}
 	sr.offset = int64(len(magic))
 
+	start := sr.position
 	rec, err := sr.next()
 	if err != nil {
-		return nil, nil, sr.failed(err)
+		return nil, nil, start.failed(err)
 	}
 	h := rec.GetHeader()
 	switch {
@@ -221,14 +227,14 @@ func newSnapshotReader(r io.Reader) (*snapshotReader, *fsmpb.SnapshotHeader, err
 		err = fmt.Errorf("%w: %d; this one reads %d", ErrSnapshotVersion, h.Version, snapshotVersion)
 	}
 	if err != nil {
-		return nil, nil, sr.failed(err)
+		return nil, nil, start.failed(err)
 	}
 	return sr, h, nil
 }
 
-// failed says where err happened: in the record after the last that was read whole.
-func (sr *snapshotReader) failed(err error) error {
-	return fmt.Errorf("read snapshot: record %d at offset %d: %w", sr.records+1, sr.offset, err)
+// failed says where err happened: in the record that begins here.
+func (p position) failed(err error) error {
+	return fmt.Errorf("read snapshot: record %d at offset %d: %w", p.records+1, p.offset, err)
 }
 
 // truncated tells a stream that has ended from one that failed.

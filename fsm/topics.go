@@ -82,19 +82,30 @@ func (r *Registry) answerChanged(t *Topic) {
 	}
 }
 
+// listingsDegree makes the nodes of a topic's tree of listings smaller than
+// usual. When an nsqd connects, each batch adds one listing to each of many
+// topics, and what it costs is to copy the nodes on the way to it.
+const listingsDegree = 8
+
+// newTopic returns an empty topic that nobody owns.
+func newTopic(name string, changed uint64) *Topic {
+	return &Topic{
+		name:       name,
+		changed:    changed,
+		channels:   new(btree.Map[string, channel]),
+		listings:   btree.NewMap[string, *listing](listingsDegree),
+		tombstones: new(btree.Map[string, int64]),
+		answer:     new(answer),
+	}
+}
+
 func (r *Registry) createTopic(name string) Result {
 	if _, known := r.topics.Get(name); known {
 		return ResultOK
 	}
-	r.topics.Set(name, &Topic{
-		owner:      r.index,
-		name:       name,
-		changed:    r.index,
-		channels:   new(btree.Map[string, channel]),
-		listings:   new(btree.Map[string, *listing]),
-		tombstones: new(btree.Map[string, int64]),
-		answer:     new(answer),
-	})
+	t := newTopic(name, r.index)
+	t.owner = r.index
+	r.topics.Set(name, t)
 	r.facts += topicFact(name)
 	r.counts.Topics++
 	r.topicSetChanged()

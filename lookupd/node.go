@@ -188,10 +188,11 @@ func (n *node) restore() error {
 		if err := n.store.log.GetLog(index, &entry); err != nil {
 			return fmt.Errorf("replay log entry %d: %w; move the data path away and start this node with an empty one: the others will bring it up to date", index, err)
 		}
-		if entry.Type == raft.LogCommand {
+		switch entry.Type { // as Raft hands entries to its state machine
+		case raft.LogCommand:
 			n.machine.Apply(&entry)
-		} else {
-			n.registry.Advance(entry.Index, entry.Term)
+		case raft.LogConfiguration:
+			n.machine.StoreConfiguration(entry.Index, raft.Configuration{})
 		}
 	}
 	return nil

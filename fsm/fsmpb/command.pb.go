@@ -497,8 +497,9 @@ func (x *Producer) GetTopologyRegion() string {
 	return ""
 }
 
-// OpenSession begins a session; an older session of the same producer on the
-// same node ends.
+// OpenSession begins a session; an older session of the same producer in the
+// same life of the node ends. Those that earlier lives left orphaned wait for
+// FinishReplay.
 type OpenSession struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
