@@ -16,6 +16,8 @@ import (
 const (
 	// enterPause is waited between tries to form or join a cluster.
 	enterPause = 200 * time.Millisecond
+	// checkPause is waited between rounds of checkCluster.
+	checkPause = 5 * time.Second
 	// introTimeout bounds one question to a node that may not be there.
 	introTimeout = time.Second
 	// joinTimeout bounds what a join may take on the leader: two changes of
@@ -117,10 +119,17 @@ func (n *node) tryEnter(ctx context.Context) error {
 		return n.joinVia(ctx, n.opts.Join)
 	}
 	others := n.askInitialMembers(ctx)
-	for id, st := range others {
-		if st != nil && !st.Empty {
-			return n.joinVia(ctx, n.members[id])
+	for _, id := range sortedIDs(n.members) {
+		st := others[id]
+		if st == nil || st.Empty {
+			continue
 		}
+		// The cluster runs already, and this node is one of its first members
+		// that has lost its disk. Anyone else has to say --join.
+		if st.Initial != n.initialKey() {
+			return fmt.Errorf("%s runs in a cluster that was formed as --initial-cluster %q, not %q; use --join to join it", id, st.Initial, n.initialKey())
+		}
+		return n.joinVia(ctx, n.members[id])
 	}
 	if first := sortedIDs(n.members)[0]; first != n.identity.Node {
 		return fmt.Errorf("waiting for %s to form the cluster", first)
@@ -131,6 +140,37 @@ func (n *node) tryEnter(ctx context.Context) error {
 		}
 	}
 	return n.form(ctx, others)
+}
+
+// checkCluster ends a node that has the data of one cluster and flags that
+// point at another: it would go on in its old cluster while its operator thinks
+// that it is in the new one. It asks until everyone named has answered once.
+func (n *node) checkCluster(ctx context.Context) {
+	named := make(map[string]bool)
+	for id, addr := range n.members {
+		if id != n.identity.Node {
+			named[addr] = true
+		}
+	}
+	if n.opts.Join != "" {
+		named[n.opts.Join] = true
+	}
+	for len(named) > 0 && ctx.Err() == nil {
+		for addr := range named {
+			ask, cancel := context.WithTimeout(ctx, introTimeout)
+			st, err := n.askStatus(ask, addr)
+			cancel()
+			if err != nil {
+				continue
+			}
+			delete(named, addr)
+			if own := n.cluster(); !st.Empty && st.Cluster != own {
+				n.fatal(fmt.Errorf("the data path belongs to cluster %s, but %s, which the flags name, to cluster %s; use the right data path, or an empty one to join", own, addr, st.Cluster))
+				return
+			}
+		}
+		sleep(ctx, checkPause)
+	}
 }
 
 // askInitialMembers returns the status of each other initial member; nil for
@@ -351,6 +391,40 @@ func (n *node) transferLocally(to string) error {
 		return errNotLeader
 	}
 	return err
+}
+
+// remove takes a member out of the configuration, whoever leads now.
+func (n *node) remove(ctx context.Context, id string) error {
+	if n.raft.State() == raft.Leader {
+		return n.removeLocally(id)
+	}
+	addr, leader := n.raft.LeaderWithID()
+	if leader == "" {
+		return errNotLeader
+	}
+	client, err := n.peers.client(leader, addr)
+	if err != nil {
+		return err
+	}
+	if _, err := client.Remove(ctx, &peerpb.RemoveRequest{Node: id}); err != nil {
+		return fromStatus(err)
+	}
+	return nil
+}
+
+func (n *node) removeLocally(id string) error {
+	for _, s := range n.servers() {
+		if nodeOf(s.ID) != id {
+			continue
+		}
+		n.log.Warn("removing a member on request", "node", id, "instance", instanceOf(s.ID))
+		err := n.raft.RemoveServer(s.ID, 0, joinTimeout).Error()
+		if errors.Is(err, raft.ErrNotLeader) {
+			return errNotLeader
+		}
+		return err
+	}
+	return fmt.Errorf("%w: %s is no member of this cluster", errRejected, id)
 }
 
 func (n *node) voter(id string) (raft.Server, bool) {

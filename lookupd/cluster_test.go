@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,7 +38,7 @@ type testNode struct {
 	id       string
 	store    *storage
 	sessions *heldSessions
-	failed   error
+	failed   atomic.Pointer[error]
 	up       bool
 }
 
@@ -142,7 +143,7 @@ func (c *testCluster) start(id string) *testNode {
 		listener: ln,
 		dial:     func(ctx context.Context, addr string) (net.Conn, error) { return c.net.Dial(ctx, id, addr) },
 		store:    n.store,
-		fatal:    func(err error) { n.failed = err },
+		fatal:    func(err error) { n.failed.Store(&err) },
 		http:     id + ":4161",
 		metrics:  newMetrics(),
 	}
@@ -183,8 +184,8 @@ func (c *testCluster) closeAll() {
 		if n.up {
 			c.kill(n.id)
 		}
-		if n.failed != nil {
-			c.t.Errorf("%s gave up: %v", n.id, n.failed)
+		if err := n.gaveUp(); err != nil {
+			c.t.Errorf("%s gave up: %v", n.id, err)
 		}
 	}
 }
@@ -228,6 +229,14 @@ func (c *testCluster) followers() []*testNode {
 		}
 	}
 	return others
+}
+
+// gaveUp returns why the node's process would have ended, nil if it would not.
+func (n *testNode) gaveUp() error {
+	if err := n.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // do proposes m on this node and returns what came of it within 800 ms.

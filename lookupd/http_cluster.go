@@ -68,21 +68,33 @@ func (n *node) clusterRoutes(handle handleFunc) {
 		if err != nil {
 			return nil, err
 		}
-		return nil, transferError(n.transfer(req.Context(), q.Get("to")))
+		return nil, memberError(n.transfer(req.Context(), q.Get("to")), "INVALID_ARG_TO")
+	})
+	handle(http.MethodPost, "/cluster/remove", func(req *http.Request) (any, error) {
+		q, err := httpapi.Query(req)
+		if err != nil {
+			return nil, err
+		}
+		if !q.Has("node") {
+			return nil, errMissingNode
+		}
+		return nil, memberError(n.remove(req.Context(), q.Get("node")), "INVALID_ARG_NODE")
 	})
 }
 
-// transferError is what a client sees of a failed transfer.
-func transferError(err error) error {
+// memberError is what a client sees of a change of members that failed;
+// invalid is the text for a member that cannot be meant.
+func memberError(err error, invalid string) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, errRejected):
-		return httpapi.NewError(http.StatusBadRequest, "INVALID_ARG_TO")
+		return httpapi.NewError(http.StatusBadRequest, invalid)
 	case errors.Is(err, errNotLeader):
 		return errNoLeader
 	default:
-		return httpapi.NewError(http.StatusServiceUnavailable, "TRANSFER_FAILED")
+		// It may have happened: /cluster tells.
+		return errUnknownOutcome
 	}
 }
 

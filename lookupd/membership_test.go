@@ -2,6 +2,7 @@ package lookupd
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -127,5 +128,61 @@ func TestHalfAClusterDoesNotFormOne(t *testing.T) {
 		for _, id := range c.ids {
 			c.eventually(10*time.Second, "%s is ready", func() bool { return c.nodes[id].ready.Load() }, id)
 		}
+	})
+}
+
+func TestRemovedMemberIsOutForGood(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		gone, asked := c.followers()[0], c.followers()[1]
+		c.kill(gone.id)
+		if err := asked.remove(t.Context(), gone.id); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := c.leader().voter(gone.id); ok {
+			t.Errorf("%s still votes", gone.id)
+		}
+		if err := asked.remove(t.Context(), "nobody"); !errors.Is(err, errRejected) {
+			t.Errorf("remove nobody: got %v, want errRejected", err)
+		}
+		c.register(c.connect(asked, "nsqd"), "orders", "")
+		c.seen(time.Second, "orders", "nsqd")
+	})
+}
+
+func TestStrangerDoesNotEnterByInitialCluster(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		c.tweak = func(o *Options) {
+			if o.NodeID == "a0" {
+				o.InitialCluster = []string{"a0=a0:4162,n1=n1:4162"}
+			}
+		}
+		c.start("a0")
+		time.Sleep(10 * time.Second)
+		if got := len(c.leader().servers()); got != 3 || c.nodes["a0"].ready.Load() {
+			t.Errorf("%d members after a stranger came, want 3", got)
+		}
+	})
+}
+
+func TestDataOfAnotherClusterEndsTheNode(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		c.joining("n1")
+		joining := c.tweak
+		c.tweak = func(o *Options) {
+			joining(o)
+			if o.NodeID == "n9" {
+				o.Join = ""
+			}
+		}
+		n9 := c.start("n9") // a cluster of its own
+		c.eventually(5*time.Second, "n9 is ready", func() bool { return n9.ready.Load() })
+		c.kill("n9")
+		c.tweak = joining
+		n9 = c.start("n9")
+		c.eventually(10*time.Second, "n9 gives up", func() bool { return n9.gaveUp() != nil })
+		if err := n9.gaveUp(); !strings.Contains(err.Error(), "belongs to cluster") {
+			t.Errorf("n9 gave up with %v", err)
+		}
+		n9.failed.Store(nil)
 	})
 }

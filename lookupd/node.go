@@ -289,7 +289,9 @@ func (n *node) start() {
 	n.wg.Go(func() { n.renew(n.ctx) })
 	n.wg.Go(func() { n.housekeep(n.ctx) })
 	n.wg.Go(func() { n.becomeReady(n.ctx) })
-	if !n.hasConfiguration() {
+	if n.hasConfiguration() {
+		n.wg.Go(func() { n.checkCluster(n.ctx) })
+	} else {
 		n.wg.Go(func() { n.enter(n.ctx) })
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"nsqraft/internal/logline"
 )
 
@@ -64,6 +66,7 @@ func DefaultOptions() *Options {
 		BroadcastAddress:        host,
 		InactiveProducerTimeout: 5 * time.Minute,
 		TombstoneLifetime:       45 * time.Second,
+		LogLevel:                logline.Level(hclog.Info),
 		LogPrefix:               "[nsqlookupd] ",
 		LogFormat:               "stock",
 		NodeID:                  host,

@@ -257,6 +257,13 @@ func (s *peerService) Transfer(ctx context.Context, req *peerpb.TransferRequest)
 	return &peerpb.TransferResponse{}, nil
 }
 
+func (s *peerService) Remove(_ context.Context, req *peerpb.RemoveRequest) (*peerpb.RemoveResponse, error) {
+	if err := s.node.removeLocally(req.Node); err != nil {
+		return nil, toStatus(err)
+	}
+	return &peerpb.RemoveResponse{}, nil
+}
+
 // introductionService answers nodes that are no members yet, and anyone who
 // asks how this one is.
 type introductionService struct {

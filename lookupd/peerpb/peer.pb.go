@@ -544,6 +544,86 @@ func (*TransferResponse) Descriptor() ([]byte, []int) {
 	return file_peer_proto_rawDescGZIP(), []int{9}
 }
 
+type RemoveRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveRequest) Reset() {
+	*x = RemoveRequest{}
+	mi := &file_peer_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveRequest) ProtoMessage() {}
+
+func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_peer_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
+func (*RemoveRequest) Descriptor() ([]byte, []int) {
+	return file_peer_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RemoveRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+type RemoveResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveResponse) Reset() {
+	*x = RemoveResponse{}
+	mi := &file_peer_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveResponse) ProtoMessage() {}
+
+func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_peer_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
+func (*RemoveResponse) Descriptor() ([]byte, []int) {
+	return file_peer_proto_rawDescGZIP(), []int{11}
+}
+
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -552,7 +632,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_peer_proto_msgTypes[10]
+	mi := &file_peer_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -564,7 +644,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[10]
+	mi := &file_peer_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -577,7 +657,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{10}
+	return file_peer_proto_rawDescGZIP(), []int{12}
 }
 
 type StatusResponse struct {
@@ -605,7 +685,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_peer_proto_msgTypes[11]
+	mi := &file_peer_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +697,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[11]
+	mi := &file_peer_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -630,7 +710,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{11}
+	return file_peer_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StatusResponse) GetCluster() string {
@@ -762,7 +842,7 @@ type FormRequest struct {
 
 func (x *FormRequest) Reset() {
 	*x = FormRequest{}
-	mi := &file_peer_proto_msgTypes[12]
+	mi := &file_peer_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -774,7 +854,7 @@ func (x *FormRequest) String() string {
 func (*FormRequest) ProtoMessage() {}
 
 func (x *FormRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[12]
+	mi := &file_peer_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -787,7 +867,7 @@ func (x *FormRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FormRequest.ProtoReflect.Descriptor instead.
 func (*FormRequest) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{12}
+	return file_peer_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *FormRequest) GetCluster() string {
@@ -812,7 +892,7 @@ type FormResponse struct {
 
 func (x *FormResponse) Reset() {
 	*x = FormResponse{}
-	mi := &file_peer_proto_msgTypes[13]
+	mi := &file_peer_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -824,7 +904,7 @@ func (x *FormResponse) String() string {
 func (*FormResponse) ProtoMessage() {}
 
 func (x *FormResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[13]
+	mi := &file_peer_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -837,7 +917,7 @@ func (x *FormResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FormResponse.ProtoReflect.Descriptor instead.
 func (*FormResponse) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{13}
+	return file_peer_proto_rawDescGZIP(), []int{15}
 }
 
 type JoinRequest struct {
@@ -851,7 +931,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_peer_proto_msgTypes[14]
+	mi := &file_peer_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -863,7 +943,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[14]
+	mi := &file_peer_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -876,7 +956,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{14}
+	return file_peer_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *JoinRequest) GetNode() string {
@@ -909,7 +989,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_peer_proto_msgTypes[15]
+	mi := &file_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -921,7 +1001,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[15]
+	mi := &file_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -934,7 +1014,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{15}
+	return file_peer_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *JoinResponse) GetCluster() string {
@@ -980,7 +1060,10 @@ const file_peer_proto_rawDesc = "" +
 	"\x03age\x18\x02 \x01(\x03R\x03age\"%\n" +
 	"\x0fTransferRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\"\x12\n" +
-	"\x10TransferResponse\"\x0f\n" +
+	"\x10TransferResponse\"#\n" +
+	"\rRemoveRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\"\x10\n" +
+	"\x0eRemoveResponse\"\x0f\n" +
 	"\rStatusRequest\"\xe0\x03\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
@@ -1010,12 +1093,13 @@ const file_peer_proto_rawDesc = "" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\"(\n" +
 	"\fJoinResponse\x12\x18\n" +
-	"\acluster\x18\x01 \x01(\tR\acluster2\xc1\x02\n" +
+	"\acluster\x18\x01 \x01(\tR\acluster2\x8c\x03\n" +
 	"\x04Peer\x12L\n" +
 	"\aPropose\x12\x1f.nsqraft.lookupd.ProposeRequest\x1a .nsqraft.lookupd.ProposeResponse\x12R\n" +
 	"\tReadIndex\x12!.nsqraft.lookupd.ReadIndexRequest\x1a\".nsqraft.lookupd.ReadIndexResponse\x12F\n" +
 	"\x05Renew\x12\x1d.nsqraft.lookupd.RenewRequest\x1a\x1e.nsqraft.lookupd.RenewResponse\x12O\n" +
-	"\bTransfer\x12 .nsqraft.lookupd.TransferRequest\x1a!.nsqraft.lookupd.TransferResponse2\xe3\x01\n" +
+	"\bTransfer\x12 .nsqraft.lookupd.TransferRequest\x1a!.nsqraft.lookupd.TransferResponse\x12I\n" +
+	"\x06Remove\x12\x1e.nsqraft.lookupd.RemoveRequest\x1a\x1f.nsqraft.lookupd.RemoveResponse2\xe3\x01\n" +
 	"\fIntroduction\x12I\n" +
 	"\x06Status\x12\x1e.nsqraft.lookupd.StatusRequest\x1a\x1f.nsqraft.lookupd.StatusResponse\x12C\n" +
 	"\x04Form\x12\x1c.nsqraft.lookupd.FormRequest\x1a\x1d.nsqraft.lookupd.FormResponse\x12C\n" +
@@ -1033,7 +1117,7 @@ func file_peer_proto_rawDescGZIP() []byte {
 	return file_peer_proto_rawDescData
 }
 
-var file_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_peer_proto_goTypes = []any{
 	(*Hello)(nil),             // 0: nsqraft.lookupd.Hello
 	(*HelloReply)(nil),        // 1: nsqraft.lookupd.HelloReply
@@ -1045,30 +1129,34 @@ var file_peer_proto_goTypes = []any{
 	(*RenewResponse)(nil),     // 7: nsqraft.lookupd.RenewResponse
 	(*TransferRequest)(nil),   // 8: nsqraft.lookupd.TransferRequest
 	(*TransferResponse)(nil),  // 9: nsqraft.lookupd.TransferResponse
-	(*StatusRequest)(nil),     // 10: nsqraft.lookupd.StatusRequest
-	(*StatusResponse)(nil),    // 11: nsqraft.lookupd.StatusResponse
-	(*FormRequest)(nil),       // 12: nsqraft.lookupd.FormRequest
-	(*FormResponse)(nil),      // 13: nsqraft.lookupd.FormResponse
-	(*JoinRequest)(nil),       // 14: nsqraft.lookupd.JoinRequest
-	(*JoinResponse)(nil),      // 15: nsqraft.lookupd.JoinResponse
+	(*RemoveRequest)(nil),     // 10: nsqraft.lookupd.RemoveRequest
+	(*RemoveResponse)(nil),    // 11: nsqraft.lookupd.RemoveResponse
+	(*StatusRequest)(nil),     // 12: nsqraft.lookupd.StatusRequest
+	(*StatusResponse)(nil),    // 13: nsqraft.lookupd.StatusResponse
+	(*FormRequest)(nil),       // 14: nsqraft.lookupd.FormRequest
+	(*FormResponse)(nil),      // 15: nsqraft.lookupd.FormResponse
+	(*JoinRequest)(nil),       // 16: nsqraft.lookupd.JoinRequest
+	(*JoinResponse)(nil),      // 17: nsqraft.lookupd.JoinResponse
 }
 var file_peer_proto_depIdxs = []int32{
 	2,  // 0: nsqraft.lookupd.Peer.Propose:input_type -> nsqraft.lookupd.ProposeRequest
 	4,  // 1: nsqraft.lookupd.Peer.ReadIndex:input_type -> nsqraft.lookupd.ReadIndexRequest
 	6,  // 2: nsqraft.lookupd.Peer.Renew:input_type -> nsqraft.lookupd.RenewRequest
 	8,  // 3: nsqraft.lookupd.Peer.Transfer:input_type -> nsqraft.lookupd.TransferRequest
-	10, // 4: nsqraft.lookupd.Introduction.Status:input_type -> nsqraft.lookupd.StatusRequest
-	12, // 5: nsqraft.lookupd.Introduction.Form:input_type -> nsqraft.lookupd.FormRequest
-	14, // 6: nsqraft.lookupd.Introduction.Join:input_type -> nsqraft.lookupd.JoinRequest
-	3,  // 7: nsqraft.lookupd.Peer.Propose:output_type -> nsqraft.lookupd.ProposeResponse
-	5,  // 8: nsqraft.lookupd.Peer.ReadIndex:output_type -> nsqraft.lookupd.ReadIndexResponse
-	7,  // 9: nsqraft.lookupd.Peer.Renew:output_type -> nsqraft.lookupd.RenewResponse
-	9,  // 10: nsqraft.lookupd.Peer.Transfer:output_type -> nsqraft.lookupd.TransferResponse
-	11, // 11: nsqraft.lookupd.Introduction.Status:output_type -> nsqraft.lookupd.StatusResponse
-	13, // 12: nsqraft.lookupd.Introduction.Form:output_type -> nsqraft.lookupd.FormResponse
-	15, // 13: nsqraft.lookupd.Introduction.Join:output_type -> nsqraft.lookupd.JoinResponse
-	7,  // [7:14] is the sub-list for method output_type
-	0,  // [0:7] is the sub-list for method input_type
+	10, // 4: nsqraft.lookupd.Peer.Remove:input_type -> nsqraft.lookupd.RemoveRequest
+	12, // 5: nsqraft.lookupd.Introduction.Status:input_type -> nsqraft.lookupd.StatusRequest
+	14, // 6: nsqraft.lookupd.Introduction.Form:input_type -> nsqraft.lookupd.FormRequest
+	16, // 7: nsqraft.lookupd.Introduction.Join:input_type -> nsqraft.lookupd.JoinRequest
+	3,  // 8: nsqraft.lookupd.Peer.Propose:output_type -> nsqraft.lookupd.ProposeResponse
+	5,  // 9: nsqraft.lookupd.Peer.ReadIndex:output_type -> nsqraft.lookupd.ReadIndexResponse
+	7,  // 10: nsqraft.lookupd.Peer.Renew:output_type -> nsqraft.lookupd.RenewResponse
+	9,  // 11: nsqraft.lookupd.Peer.Transfer:output_type -> nsqraft.lookupd.TransferResponse
+	11, // 12: nsqraft.lookupd.Peer.Remove:output_type -> nsqraft.lookupd.RemoveResponse
+	13, // 13: nsqraft.lookupd.Introduction.Status:output_type -> nsqraft.lookupd.StatusResponse
+	15, // 14: nsqraft.lookupd.Introduction.Form:output_type -> nsqraft.lookupd.FormResponse
+	17, // 15: nsqraft.lookupd.Introduction.Join:output_type -> nsqraft.lookupd.JoinResponse
+	8,  // [8:16] is the sub-list for method output_type
+	0,  // [0:8] is the sub-list for method input_type
 	0,  // [0:0] is the sub-list for extension type_name
 	0,  // [0:0] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name
@@ -1085,7 +1173,7 @@ func file_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_peer_proto_rawDesc), len(file_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
