@@ -615,3 +615,13 @@ func TestStaleNeverSaysLessThanTheTruth(t *testing.T) {
 		}
 	})
 }
+
+func TestCopyThatNobodyReadsStaysFresh(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		n := c.followers()[0]
+		time.Sleep(30 * time.Second)
+		if f := n.Freshness(); !f.LeaderKnown || f.Stale < 0 || f.Stale > time.Second {
+			t.Errorf("after a quiet while a healthy follower says %+v", f)
+		}
+	})
+}

@@ -65,7 +65,7 @@ func (n *node) lead(ctx context.Context, term uint64) {
 	n.readTerm.Store(term)
 	defer func() {
 		// What a leader knew of its copy stays true when it leads no more.
-		n.fresh.answered(n.transport.MajorityAcked(term, n.voterIDs()), 0)
+		n.fresh.answered(n.transport.MajorityAcked(term, n.voterIDs()), 0, n.View().Index())
 		n.readTerm.CompareAndSwap(term, 0)
 	}()
 	n.leading.notify()

@@ -60,7 +60,7 @@ func (n *node) renewWith(ctx context.Context, id raft.ServerID, addr raft.Server
 		}
 		return
 	}
-	n.fresh.answered(asked.Add(-time.Duration(resp.Age)), resp.Applied)
+	n.fresh.answered(asked.Add(-time.Duration(resp.Age)), resp.Applied, n.View().Index())
 }
 
 // becomeReady opens this node to readers once its copy shows all that the

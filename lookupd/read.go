@@ -227,9 +227,11 @@ type freshProbe struct {
 // ones that it will reach.
 const maxProbes = 64
 
-func (c *freshnessClock) answered(at time.Time, index uint64) {
+// answered notes a probe of a copy that is at index have now.
+func (c *freshnessClock) answered(at time.Time, index, have uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.settleLocked(have) // nobody may be reading
 	if len(c.probes) < maxProbes {
 		c.probes = append(c.probes, freshProbe{at, index})
 	}
@@ -240,6 +242,12 @@ func (c *freshnessClock) answered(at time.Time, index uint64) {
 func (c *freshnessClock) upTo(index uint64) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.settleLocked(index)
+	return c.confirmed
+}
+
+// settleLocked takes the probes off that a copy at index has reached.
+func (c *freshnessClock) settleLocked(index uint64) {
 	reached := 0
 	for _, p := range c.probes {
 		if p.index > index {
@@ -251,7 +259,6 @@ func (c *freshnessClock) upTo(index uint64) time.Time {
 		reached++
 	}
 	c.probes = append(c.probes[:0], c.probes[reached:]...)
-	return c.confirmed
 }
 
 // Freshness implements registry.
