@@ -625,3 +625,17 @@ func TestCopyThatNobodyReadsStaysFresh(t *testing.T) {
 		}
 	})
 }
+
+func TestNewLeaderDoesNotTakeADeadNodeForOneThatIsBack(t *testing.T) {
+	d := &duties{leases: make(map[life]*lease)}
+	dead := life{"n3", 1}
+	now := time.Now()
+	time.Sleep(time.Millisecond) // what decide does between its clock and the lease
+	if _, back := d.look(dead, true, now); back {
+		t.Error("a life that this leader never heard of is back")
+	}
+	d.renewed(dead)
+	if _, back := d.look(dead, true, time.Now()); !back {
+		t.Error("a life that renewed its lease is not back")
+	}
+}

@@ -113,13 +113,16 @@ func (n *node) beginTerm(ctx context.Context, term uint64) error {
 func (d *duties) renewed(l life) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.leaseLocked(l).heard = time.Now()
+	now := time.Now()
+	d.leaseLocked(l, now).heard = now
 }
 
-func (d *duties) leaseLocked(l life) *lease {
+// leaseLocked returns what is known of l; a life that is new to this leader
+// was heard of at now.
+func (d *duties) leaseLocked(l life, now time.Time) *lease {
 	known, ok := d.leases[l]
 	if !ok {
-		known = &lease{heard: time.Now()}
+		known = &lease{heard: now}
 		d.leases[l] = known
 	}
 	return known
@@ -142,7 +145,7 @@ func (d *duties) restart(now time.Time) {
 func (d *duties) look(l life, orphaned bool, now time.Time) (silent time.Duration, back bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	known := d.leaseLocked(l)
+	known := d.leaseLocked(l, now)
 	switch {
 	case !orphaned:
 		known.orphaned = time.Time{}
