@@ -75,7 +75,7 @@ type node struct {
 	applied broadcast // the view moved on
 	leading broadcast // the known leader, or the own state, changed
 
-	identityMu sync.Mutex
+	identityMu sync.Mutex // guards identity.Cluster; the rest is read-only
 	identity   identity
 
 	ready    atomic.Bool
@@ -403,7 +403,7 @@ func (n *node) setCluster(cluster string) error {
 	if err := n.store.saveIdentity(id); err != nil {
 		return err
 	}
-	n.identity = id
+	n.identity.Cluster = cluster
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,7 +21,7 @@ type fakeLog struct {
 	t        *testing.T
 	registry *fsm.Registry
 	index    uint64
-	leader   bool
+	leader   atomic.Bool
 	changed  broadcast
 	batches  []*fsmpb.Batch                        // that reached it, in order
 	on       func(attempt int, apply func()) error // nil: apply and answer
@@ -46,17 +47,18 @@ func (l *fakeLog) commit(_ context.Context, data []byte) (fsm.Outcome, error) {
 }
 
 func (l *fakeLog) lead(is bool) {
-	l.leader = is
+	l.leader.Store(is)
 	l.changed.notify()
 }
 
 // withWriter runs story in a bubble with a writer that has begun its epoch.
 func withWriter(t *testing.T, story func(t *testing.T, w *writer, l *fakeLog)) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &fakeLog{t: t, registry: fsm.New(), leader: true}
+		l := &fakeLog{t: t, registry: fsm.New()}
+		l.leader.Store(true)
 		w := newWriter("n1", 100, l.commit, hclog.NewNullLogger())
 		w.now, w.onFenced = time.Now, func() {}
-		w.leader = func() (bool, <-chan struct{}) { c := l.changed.wait(); return l.leader, c }
+		w.leader = func() (bool, <-chan struct{}) { c := l.changed.wait(); return l.leader.Load(), c }
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); w.run(ctx) }()
@@ -184,9 +186,10 @@ func TestWriterSaysUnknownForWhatALeaderMayHave(t *testing.T) {
 	withWriter(t, func(t *testing.T, w *writer, l *fakeLog) {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
-		silent := true
+		var silent atomic.Bool
+		silent.Store(true)
 		l.on = func(_ int, apply func()) error {
-			if silent {
+			if silent.Load() {
 				return errUnknown
 			}
 			apply()
@@ -196,7 +199,7 @@ func TestWriterSaysUnknownForWhatALeaderMayHave(t *testing.T) {
 		if _, err := p.Wait(); !errors.Is(err, errUnknown) {
 			t.Errorf("got %v, want errUnknown", err)
 		}
-		silent = false
+		silent.Store(false)
 		<-p.done // it is settled all the same, in order
 		if got := l.registry.View().TopicNames(); !slices.Equal(got, []string{"a"}) {
 			t.Errorf("topics %v, want a", got)
