@@ -215,7 +215,7 @@ func (n *node) address() string {
 
 func (n *node) openRaft() error {
 	stream := &raftStream{subListener: n.port.raft, serverAt: n.serverAt}
-	n.transport = raftguard.NewTransport(n.self, stream, nil, n.log.Named("raft-net"))
+	n.transport = raftguard.NewTransport(n.self, stream, n.store.log, n.log.Named("raft-net"))
 	cfg := n.raftConfig()
 	if len(n.members) <= 1 && n.opts.Join == "" { // nobody else belongs to it
 		if err := n.bootstrap(cfg, n.ownCluster(), []raft.Server{{ID: n.self, Address: raft.ServerAddress(n.address())}}); err != nil {
@@ -231,6 +231,7 @@ func (n *node) openRaft() error {
 		return fmt.Errorf("start raft: %w", err)
 	}
 	n.raft = r
+	n.transport.Attach(r)
 	return nil
 }
 
