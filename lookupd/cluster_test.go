@@ -18,6 +18,7 @@ import (
 	"nsqraft/fsm"
 	"nsqraft/fsm/fsmpb"
 	"nsqraft/internal/nsqtest"
+	"nsqraft/lookupd/raftguard"
 )
 
 // testCluster is a cluster of nodes on an in-memory network, with disks in
@@ -35,6 +36,7 @@ type testNode struct {
 	*node
 	id       string
 	store    *storage
+	disk     *testDisk
 	sessions *heldSessions
 	serial   uint64
 	failed   error
@@ -105,6 +107,8 @@ func (c *testCluster) start(id string) *testNode {
 	}
 	if n.store == nil {
 		n.store = memoryStorage(id)
+		n.disk = &testDisk{InmemStore: raft.NewInmemStore()}
+		n.store.log = raftguard.NewStore(n.disk, "disk of "+id, func(error) {})
 	}
 	n.sessions = &heldSessions{live: make(map[fsm.SessionID]bool)}
 	ln, err := c.net.Listen(id + ":4162")
@@ -193,7 +197,11 @@ func (c *testCluster) leader() *testNode {
 // followers returns the live nodes that are not the leader, by id.
 func (c *testCluster) followers() []*testNode {
 	c.t.Helper()
-	leader := c.leader()
+	return c.followersOf(c.leader())
+}
+
+// followersOf returns the live nodes other than leader, by id.
+func (c *testCluster) followersOf(leader *testNode) []*testNode {
 	var others []*testNode
 	for _, id := range c.ids {
 		if n := c.nodes[id]; n.up && n != leader {

@@ -1,0 +1,115 @@
+package lookupd
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// testDisk keeps a node's log in memory, and can hang.
+type testDisk struct {
+	*raft.InmemStore
+	hung atomic.Pointer[chan struct{}] // closed when the disk goes on
+}
+
+// hang makes each StoreLogs wait until the returned function is called.
+func (d *testDisk) hang() (resume func()) {
+	hung := make(chan struct{})
+	d.hung.Store(&hung)
+	return func() { d.hung.Store(nil); close(hung) }
+}
+
+func (d *testDisk) StoreLogs(logs []*raft.Log) error {
+	if hung := d.hung.Load(); hung != nil {
+		<-*hung
+	}
+	return d.InmemStore.StoreLogs(logs)
+}
+
+func (d *testDisk) StoreLog(log *raft.Log) error { return d.StoreLogs([]*raft.Log{log}) }
+
+// writable returns how long it takes until n gets a mutation committed.
+func (c *testCluster) writable(n *testNode) time.Duration {
+	c.t.Helper()
+	begun := time.Now()
+	c.eventually(time.Minute, "a mutation through %s is committed", func() bool {
+		n.serial++
+		_, err := n.do(c.t.Context(), createTopic(fmt.Sprintf("writable-%s-%d", n.id, n.serial)))
+		return err == nil
+	}, n.id)
+	return time.Since(begun)
+}
+
+func TestLeaderWhoseDiskHangsIsSucceeded(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		old, follower := c.leader(), c.followers()[0]
+		term := old.raft.CurrentTerm()
+		hung := time.Now()
+		resume := sync.OnceFunc(old.disk.hang())
+		defer resume()
+		took := c.writable(follower)
+		t.Logf("committed again %v after the disk hung", took)
+		if took > 1600*time.Millisecond {
+			t.Errorf("committed again %v after the disk hung, want at most 1.6s", took)
+		}
+
+		// The old leader cannot know that it leads no more, but must not pretend.
+		for time.Since(hung) < 10*time.Second {
+			if old.raft.State() != raft.Leader || old.raft.CurrentTerm() != term {
+				t.Fatal("the test is void: the old leader has noticed")
+			}
+			if f := old.Freshness(); f.LeaderKnown || f.Stale < time.Since(hung)-took {
+				t.Fatalf("%v after its disk hung the old leader says %+v", time.Since(hung), f)
+			}
+			if _, err := old.Consistent(t.Context()); !errors.Is(err, errUnavailable) {
+				t.Fatalf("the old leader answers a consistent read: %v", err)
+			}
+		}
+		resume()
+		c.eventually(time.Second, "the old leader follows", func() bool {
+			_, leader := old.raft.LeaderWithID()
+			return old.raft.State() == raft.Follower && leader != "" && leader != old.self
+		})
+		c.must(old.do(t.Context(), createTopic("follows")))
+		c.seen(time.Second, "follows", "")
+	})
+}
+
+// Leadership that a slow disk is left for must not come round too often, for
+// the disks of all may be slow. The second hang shows also what the first
+// would have been like.
+func TestHungDiskMovesLeadershipOnceAMinute(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		old := c.leader()
+		resume := sync.OnceFunc(old.disk.hang())
+		defer func() { resume() }()
+		c.writable(c.followersOf(old)[0])
+		resume()
+		lead := func() {
+			c.eventually(5*time.Second, "%s leads again", func() bool {
+				c.leader().transfer(t.Context(), old.id)
+				return c.leader() == old
+			}, old.id)
+		}
+		lead()
+		resume = sync.OnceFunc(old.disk.hang())
+		time.AfterFunc(10*time.Second, resume)
+		if took := c.writable(c.followersOf(old)[0]); took < 9*time.Second {
+			t.Errorf("within the minute, committed again after %v; want the hang borne to its end", took)
+		}
+		if c.leader() != old {
+			t.Error("within the minute, leadership moved again")
+		}
+		time.Sleep(time.Minute)
+		lead()
+		resume = sync.OnceFunc(old.disk.hang())
+		if took := c.writable(c.followersOf(old)[0]); took > 1600*time.Millisecond {
+			t.Errorf("after the minute, committed again after %v, want at most 1.6s", took)
+		}
+	})
+}
