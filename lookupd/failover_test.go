@@ -113,3 +113,104 @@ func TestHungDiskMovesLeadershipOnceAMinute(t *testing.T) {
 		}
 	})
 }
+
+// A crash is noticed by the fast path; what looks like one to all but the
+// kernel is left to the heartbeat time-outs.
+func TestLeaderGone(t *testing.T) {
+	tests := []struct {
+		name string
+		gone func(c *testCluster, leader *testNode) (ended func())
+		fast bool
+	}{
+		{"its process is killed", func(c *testCluster, leader *testNode) func() { return c.crash(leader.id) }, true},
+		{"its host is cut off", func(c *testCluster, leader *testNode) func() {
+			c.net.Isolate(leader.id)
+			return func() {}
+		}, false},
+		{"its process is killed and its host drops packets", func(c *testCluster, leader *testNode) func() {
+			ended := c.crash(leader.id)
+			c.net.Isolate(leader.id)
+			return ended
+		}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inCluster(t, 3, func(t *testing.T, c *testCluster) {
+				leader := c.leader()
+				term := leader.raft.CurrentTerm()
+				ended := tt.gone(c, leader)
+				took := c.writable(c.followersOf(leader)[0])
+				ended()
+				t.Logf("committed again after %v", took)
+				switch {
+				case tt.fast && took > 50*time.Millisecond:
+					t.Errorf("committed again after %v, want at most 50ms", took)
+				case !tt.fast && took < 150*time.Millisecond:
+					t.Errorf("committed again after %v, before anybody can have missed a heartbeat", took)
+				}
+				c.net.Heal()
+				if next := c.leader().raft.CurrentTerm(); tt.fast && next != term+1 {
+					t.Errorf("the next leader is of term %d, want %d: one election", next, term+1)
+				}
+			})
+		})
+	}
+}
+
+// Both followers see the crash at once, and neither the first nor the second may
+// get in the other's way, whoever has more of the log.
+func TestFollowersDoNotFightForSuccession(t *testing.T) {
+	for round := range 20 {
+		inCluster(t, 3, func(t *testing.T, c *testCluster) {
+			leader := c.leader()
+			term := leader.raft.CurrentTerm()
+			behind := c.followersOf(leader)[round%2]
+			if round >= 10 {
+				c.net.Cut(leader.id, behind.id)
+				c.must(leader.do(t.Context(), createTopic("ahead")))
+			}
+			ended := c.crash(leader.id)
+			c.net.Heal()
+			took := c.writable(behind)
+			ended()
+			if took > 100*time.Millisecond {
+				t.Errorf("round %d: committed again after %v, want at most 100ms", round, took)
+			}
+			if next := c.leader().raft.CurrentTerm(); next != term+1 {
+				t.Errorf("round %d: the next leader is of term %d, want %d: one election", round, next, term+1)
+			}
+		})
+	}
+}
+
+func TestLeaderThatRestartsQuicklyIsSucceededOnce(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		leader := c.leader()
+		term := leader.raft.CurrentTerm()
+		c.kill(leader.id)
+		c.start(leader.id)
+		c.eventually(5*time.Second, "%s is ready", func() bool { return leader.ready.Load() }, leader.id)
+		time.Sleep(5 * time.Second)
+		if next := c.leader().raft.CurrentTerm(); next != term+1 {
+			t.Errorf("5s after the restart the term is %d, want %d: one election", next, term+1)
+		}
+	})
+}
+
+func TestLostConnectionsAloneElectNobody(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		leader := c.leader()
+		term := leader.raft.CurrentTerm()
+		for range 20 {
+			for _, n := range c.followersOf(leader) {
+				n.peers.reset(leader.self)
+				n.port.lost <- string(leader.self)
+			}
+			leader.transport.CloseStreams() // the followers see Raft's connections end
+			time.Sleep(100 * time.Millisecond)
+		}
+		if c.leader() != leader || leader.raft.CurrentTerm() != term {
+			t.Errorf("%s leads term %d, want %s to lead term %d still", c.leader().id, c.leader().raft.CurrentTerm(), leader.id, term)
+		}
+	})
+}

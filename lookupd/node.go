@@ -284,6 +284,7 @@ func (n *node) start() {
 	n.wg.Go(func() { peerServer.Serve(n.port.peer) })
 	n.wg.Go(func() { introServer.Serve(n.port.stranger) })
 	n.wg.Go(func() { n.watch(n.ctx) })
+	n.wg.Go(func() { n.succeed(n.ctx) })
 	n.wg.Go(func() { n.writer.run(n.ctx) })
 	n.wg.Go(func() { n.renew(n.ctx) })
 	n.wg.Go(func() { n.housekeep(n.ctx) })

@@ -115,7 +115,7 @@ func (t *Transport) Contact(id raft.ServerID) (contact Contact, ok bool) {
 	t.acks.mu.Lock()
 	defer t.acks.mu.Unlock()
 	p := t.acks.peers[id]
-	if p == nil {
+	if p == nil || p.contact.At.IsZero() {
 		return Contact{}, false
 	}
 	return p.contact, true

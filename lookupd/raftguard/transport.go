@@ -28,8 +28,8 @@ var (
 
 // Transport is a raft.NetworkTransport that hands heartbeats to Raft in the
 // order of everything else, never pipelines, remembers which peers answered what
-// a leader sent, and when it was sent, waits for peers that are away, and falls
-// silent while this server's disk hangs.
+// a leader sent, and when it was sent, waits for peers that are away, falls
+// silent while this server's disk hangs, and can make Raft stand for election.
 //
 // It stands in for the NetworkTransport it embeds wherever Raft asks for more
 // than a raft.Transport (pre-votes, Close).
@@ -39,15 +39,18 @@ type Transport struct {
 	acks ackClock
 	gate stallGate
 	raft atomic.Pointer[raft.Raft] // nil until Attach
-	done chan struct{}             // closed by Close
-	once sync.Once
+
+	requests chan raft.RPC // to Raft
+	done     chan struct{} // closed by Close
+	pumped   chan struct{} // closed when pump has returned
+	once     sync.Once
 }
 
 // NewTransport returns the transport of the server self, which accepts and
 // dials on stream. While a StoreLogs of store hangs it sends nothing to followers;
 // store may be nil. It begins to accept at once; Close closes stream.
 func NewTransport(self raft.ServerID, stream raft.StreamLayer, store *Store, logger hclog.Logger) *Transport {
-	return &Transport{
+	t := &Transport{
 		self: self,
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			Stream:  stream,
@@ -63,8 +66,13 @@ func NewTransport(self raft.ServerID, stream raft.StreamLayer, store *Store, log
 		}),
 		acks: ackClock{peers: make(map[raft.ServerID]*peer)},
 		gate: stallGate{store: store, log: logger},
-		done: make(chan struct{}),
+
+		requests: make(chan raft.RPC), // unbuffered, as Campaign promises
+		done:     make(chan struct{}),
+		pumped:   make(chan struct{}),
 	}
+	go t.pump()
+	return t
 }
 
 // Attach tells the transport which Raft it serves. Until then no request is
@@ -129,6 +137,7 @@ func isHeartbeat(req *raft.AppendEntriesRequest) bool {
 // opened are the stream layer's to close.
 func (t *Transport) Close() error {
 	t.once.Do(func() { close(t.done) })
+	<-t.pumped
 	err := t.NetworkTransport.Close()
 	t.CloseStreams()
 	return err
