@@ -40,7 +40,7 @@ type testNode struct {
 	disk     *testDisk
 	sessions *heldSessions
 	serial   uint64
-	failed   error
+	failed   chan error // the first that it could not go on with
 	up       bool
 }
 
@@ -112,6 +112,8 @@ func (c *testCluster) start(id string) *testNode {
 		n.store.log = raftguard.NewStore(n.disk, "disk of "+id, func(error) {})
 	}
 	n.sessions = new(heldSessions)
+	failed := make(chan error, 1)
+	n.failed = failed
 	ln, err := c.net.Listen(id + ":4162")
 	if err != nil {
 		c.t.Fatalf("start %s: %v", id, err)
@@ -120,9 +122,14 @@ func (c *testCluster) start(id string) *testNode {
 		listener: ln,
 		dial:     func(ctx context.Context, addr string) (net.Conn, error) { return c.net.Dial(ctx, id, addr) },
 		store:    n.store,
-		fatal:    func(err error) { n.failed = err },
-		http:     id + ":4161",
-		metrics:  newMetrics(),
+		fatal: func(err error) {
+			select {
+			case failed <- err:
+			default:
+			}
+		},
+		http:    id + ":4161",
+		metrics: newMetrics(),
 	}
 	if n.node, err = openNode(c.options(id), env, n.sessions, testLogger(id)); err != nil {
 		c.t.Fatalf("start %s: %v", id, err)
@@ -172,8 +179,10 @@ func (c *testCluster) closeAll() {
 		if n.up {
 			c.kill(n.id)
 		}
-		if n.failed != nil {
-			c.t.Errorf("%s gave up: %v", n.id, n.failed)
+		select {
+		case err := <-n.failed:
+			c.t.Errorf("%s gave up: %v", n.id, err)
+		default:
 		}
 	}
 }

@@ -61,6 +61,9 @@ type port struct {
 	// or ended it. If nobody takes it, what more is to tell is dropped.
 	lost chan string
 
+	ctx    context.Context // ends with Close, and what is being dialled with it
+	cancel context.CancelFunc
+
 	mu     sync.Mutex
 	conns  map[net.Conn]struct{} // accepted or dialled, not yet closed
 	closed bool
@@ -69,6 +72,7 @@ type port struct {
 
 func newPort(ln net.Listener, advertise string, dial dialer, log hclog.Logger) *port {
 	p := &port{ln: ln, advertise: advertise, dial: dial, log: log, conns: make(map[net.Conn]struct{}), lost: make(chan string, maxLost)}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.raft, p.peer, p.stranger = newSubListener(p), newSubListener(p), newSubListener(p)
 	return p
 }
@@ -145,6 +149,7 @@ func (p *port) greet(conn *portConn) error {
 func (p *port) connect(ctx context.Context, kind byte, addr, to string) (net.Conn, *peerpb.HelloReply, error) {
 	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
+	defer context.AfterFunc(p.ctx, cancel)()
 	raw, err := p.dial(ctx, addr)
 	if err != nil {
 		return nil, nil, err
@@ -195,8 +200,8 @@ func (p *port) introduce(ctx context.Context, conn *portConn, kind byte, addr, t
 	return reply, nil
 }
 
-// Close ends the listener and every live connection: Raft's transport and
-// gRPC wait for their reads, which have no deadline of their own.
+// Close ends the listener, every live connection and every dial: Raft's transport
+// and gRPC wait for their reads, which have no deadline of their own.
 func (p *port) Close() error {
 	p.mu.Lock()
 	if p.closed {
@@ -209,6 +214,7 @@ func (p *port) Close() error {
 		conns = append(conns, c)
 	}
 	p.mu.Unlock()
+	p.cancel()
 	err := p.ln.Close()
 	p.raft.Close()
 	p.peer.Close()
