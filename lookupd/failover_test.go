@@ -214,3 +214,21 @@ func TestLostConnectionsAloneElectNobody(t *testing.T) {
 		}
 	})
 }
+
+func TestLagOfAFollowerIsTold(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		leader := c.leader()
+		away := c.followersOf(leader)[0]
+		lag := func() uint64 { return leader.raftStats().FollowerLag[away.id] }
+		c.eventually(time.Second, "no lag", func() bool { return lag() == 0 })
+		c.net.Isolate(away.id)
+		for i := range 20 {
+			c.must(leader.do(t.Context(), createTopic(fmt.Sprintf("topic%d", i))))
+		}
+		if got := lag(); got != 20 {
+			t.Errorf("20 entries behind, the leader tells a lag of %d", got)
+		}
+		c.net.Heal()
+		c.eventually(time.Second, "no lag", func() bool { return lag() == 0 })
+	})
+}

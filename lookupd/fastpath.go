@@ -3,6 +3,7 @@ package lookupd
 import (
 	"context"
 	"errors"
+	"slices"
 	"syscall"
 	"time"
 
@@ -44,7 +45,7 @@ type leadership struct {
 func (n *node) following() (l leadership, ok bool) {
 	l.term = n.raft.CurrentTerm()
 	l.addr, l.id = n.raft.LeaderWithID()
-	_, votes := n.voter(n.identity.Node)
+	votes := slices.Contains(n.voterIDs(), n.self)
 	// Raft forgets the leader before it moves to another term: if the term is
 	// the same afterwards, the leader was of that term.
 	ok = l.id != "" && l.id != n.self && n.raft.CurrentTerm() == l.term &&
@@ -117,14 +118,13 @@ func (n *node) rank(ctx context.Context, gone raft.ServerID) int {
 	ctx, cancel := context.WithTimeout(ctx, rankTimeout)
 	defer cancel()
 	before := make(chan bool)
-	asked := 0
+	asked, own := 0, n.raft.LastIndex()
 	for _, s := range n.servers() {
 		if s.Suffrage != raft.Voter || s.ID == n.self || s.ID == gone {
 			continue
 		}
 		asked++
 		go func() {
-			own := n.raft.LastIndex()
 			last := own
 			if st, err := n.askStatus(ctx, string(s.Address)); err == nil {
 				last = st.LastLogIndex

@@ -84,6 +84,7 @@ func TestHeldRequestIsGivenUp(t *testing.T) {
 				leader := leaderOf(t, nodes)
 				away := nodes[slices.IndexFunc(nodes, func(n *node) bool { return n != leader })]
 				network.Kill(string(away.id))
+				time.Sleep(time.Second) // its last answers have been heard
 				term := leader.raft.CurrentTerm()
 				returned := make(chan struct{})
 				go func() {
