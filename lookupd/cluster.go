@@ -374,19 +374,23 @@ func (n *node) transfer(ctx context.Context, to string) error {
 	return nil
 }
 
+// transferLocally hands leadership on, and only to a voter that answers: Raft
+// would wait for the others, and may do so for ever (see transferWatch).
 func (n *node) transferLocally(to string) error {
-	future := n.raft.LeadershipTransfer
+	if to == n.identity.Node && n.raft.State() == raft.Leader {
+		return nil
+	}
+	target, ok := n.successor()
 	if to != "" {
-		if to == n.identity.Node && n.raft.State() == raft.Leader {
-			return nil
-		}
-		server, ok := n.voter(to)
-		if !ok {
+		if target, ok = n.voter(to); !ok {
 			return fmt.Errorf("%w: %s is no voter of this cluster", errRejected, to)
 		}
-		future = func() raft.Future { return n.raft.LeadershipTransferToServer(server.ID, server.Address) }
+		_, ok = n.answers(target)
 	}
-	err := future().Error()
+	if !ok && n.raft.State() == raft.Leader {
+		return errors.New("transfer leadership: no voter that could have it answers")
+	}
+	err := n.raft.LeadershipTransferToServer(target.ID, target.Address).Error()
 	if errors.Is(err, raft.ErrNotLeader) {
 		return errNotLeader
 	}
@@ -425,6 +429,28 @@ func (n *node) removeLocally(id string) error {
 		return err
 	}
 	return fmt.Errorf("%w: %s is no member of this cluster", errRejected, id)
+}
+
+// successor returns the most advanced of the other voters that answer this
+// leader.
+func (n *node) successor() (best raft.Server, ok bool) {
+	var most uint64
+	for _, s := range n.servers() {
+		if s.Suffrage != raft.Voter || s.ID == n.self {
+			continue
+		}
+		if last, answers := n.answers(s); answers && (!ok || last > most) {
+			best, most, ok = s, last, true
+		}
+	}
+	return best, ok
+}
+
+// answers reports whether s has just answered this leader, and how far its log
+// was then.
+func (n *node) answers(s raft.Server) (last uint64, ok bool) {
+	contact, ok := n.transport.Contact(s.ID)
+	return contact.LastLog, ok && time.Since(contact.At) <= n.opts.HeartbeatTimeout
 }
 
 func (n *node) voter(id string) (raft.Server, bool) {

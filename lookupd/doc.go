@@ -24,6 +24,8 @@
 //	writer.go             mutations into batches, batches into the log, once
 //	read.go               consistent reads, and how stale a copy is
 //	duties.go             what the leader decides: leases, grace, tombstones
+//	fastpath.go           succeeding a leader whose process has died
+//	watchdog.go           bugs of Raft that only a new process gets rid of
 //	housekeeping.go       what each node does: lease, readiness, strays, hashes
 //	cluster.go            forming, joining, promoting, transferring
 //	port.go peers.go      the internal port; gRPC to the other members
@@ -41,6 +43,7 @@
 //	gRPC servers                    node.start   node.Close
 //	writer.run                      node.start   the node's context ends
 //	watch, and under it lead        node.start   the context ends; lead with the term
+//	succeed                         node.start   the context ends
 //	renew, housekeep, becomeReady   node.start   the context ends (becomeReady: when ready)
 //	enter                           node.start   the node is part of a cluster
 //	a round of consistent reads     read         after at most consistentWait/2

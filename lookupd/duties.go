@@ -96,17 +96,23 @@ func (n *node) lead(ctx context.Context, term uint64) {
 // beginTerm has an entry of the new term applied: everything acknowledged by
 // earlier leaders comes before it.
 func (n *node) beginTerm(ctx context.Context, term uint64) error {
-	data, err := fsm.Encode(&fsmpb.Batch{Time: n.Now().UnixNano()})
-	if err != nil {
-		return err
-	}
 	for {
-		_, err := n.applyLocally(ctx, data)
+		err := n.applyNothing(ctx)
 		if err == nil || ctx.Err() != nil || n.raft.CurrentTerm() != term {
 			return err
 		}
 		sleep(ctx, retryPause)
 	}
+}
+
+// applyNothing has an entry applied that changes nothing.
+func (n *node) applyNothing(ctx context.Context) error {
+	data, err := fsm.Encode(&fsmpb.Batch{Time: n.Now().UnixNano()})
+	if err != nil {
+		return err
+	}
+	_, err = n.applyLocally(ctx, data)
+	return err
 }
 
 // renewed notes that a node lives.
@@ -168,6 +174,12 @@ func (d *duties) forget(known map[life]bool) {
 
 // run decides what time has decided, and has it committed.
 func (d *duties) run(ctx context.Context) error {
+	if d.node.transfers.refusing() {
+		// If nobody writes, nobody would notice when that is over, or that it is not.
+		ctx, cancel := context.WithTimeout(ctx, dutyTimeout)
+		defer cancel()
+		return d.node.applyNothing(ctx)
+	}
 	decisions := d.decide(time.Now())
 	d.node.promote(ctx)
 	if len(decisions) == 0 {

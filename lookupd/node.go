@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -79,12 +80,13 @@ type node struct {
 	clusterMu sync.Mutex
 	clusterID string // empty while the node belongs to none; see setCluster
 
-	ready    atomic.Bool
-	readTerm atomic.Uint64 // term whose first entry the leader has applied; 0: does not lead
-	duties   atomic.Pointer[duties]
-	fresh    freshnessClock
-	reads    readRounds
-	hashes   hashHistory
+	ready     atomic.Bool
+	readTerm  atomic.Uint64 // term whose first entry the leader has applied; 0: does not lead
+	duties    atomic.Pointer[duties]
+	fresh     freshnessClock
+	reads     readRounds
+	hashes    hashHistory
+	transfers *transferWatch
 
 	lastLeader    atomic.Pointer[raft.ServerID]
 	leaderChanges atomic.Uint64
@@ -132,6 +134,7 @@ func openNode(opts *Options, env environment, sessions sessionTable, log hclog.L
 		opts: opts, log: log, store: env.store, identity: env.store.identity, clusterID: env.store.identity.Cluster,
 		self: serverID(env.store.identity.Node, env.store.identity.Instance),
 		http: env.http, started: time.Now(), members: members, fatal: env.fatal, metrics: env.metrics, sessions: sessions,
+		transfers: newTransferWatch(opts.ElectionTimeout),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.registry = fsm.New()
@@ -217,7 +220,7 @@ func (n *node) address() string {
 
 func (n *node) openRaft() error {
 	stream := &raftStream{subListener: n.port.raft, serverAt: n.serverAt}
-	n.transport = raftguard.NewTransport(n.self, stream, nil, newCalmLogger(n.log.Named("raft-net")))
+	n.transport = raftguard.NewTransport(n.self, stream, n.store.log, newCalmLogger(n.log.Named("raft-net")))
 	cfg := n.raftConfig()
 	if len(n.members) <= 1 && n.opts.Join == "" { // nobody else belongs to it
 		if err := n.bootstrap(cfg, n.ownCluster(), []raft.Server{{ID: n.self, Address: raft.ServerAddress(n.address())}}); err != nil {
@@ -233,6 +236,7 @@ func (n *node) openRaft() error {
 		return fmt.Errorf("start raft: %w", err)
 	}
 	n.raft = r
+	n.transport.Attach(r)
 	return nil
 }
 
@@ -285,6 +289,7 @@ func (n *node) start() {
 	n.wg.Go(func() { peerServer.Serve(n.port.peer) })
 	n.wg.Go(func() { introServer.Serve(n.port.stranger) })
 	n.wg.Go(func() { n.watch(n.ctx) })
+	n.wg.Go(func() { n.succeed(n.ctx) })
 	n.wg.Go(func() { n.writer.run(n.ctx) })
 	n.wg.Go(func() { n.renew(n.ctx) })
 	n.wg.Go(func() { n.housekeep(n.ctx) })
@@ -341,7 +346,7 @@ func (n *node) Leave(ctx context.Context) {
 func (n *node) handOver(ctx context.Context) {
 	n.stopping.Store(true)
 	for try := 0; try < 3 && ctx.Err() == nil && n.raft.State() == raft.Leader && len(n.voterIDs()) > 1; try++ {
-		if err := n.raft.LeadershipTransfer().Error(); err != nil {
+		if err := n.transferLocally(""); err != nil {
 			n.log.Warn("leadership transfer", "err", err)
 			sleep(ctx, 20*time.Millisecond)
 			continue
@@ -416,12 +421,30 @@ func (n *node) setCluster(cluster string) error {
 // read never shows what a restart could forget.
 type markedMachine struct {
 	*fsm.Machine
-	mark  commitMark
-	fatal func(error)
-	took  prometheus.Observer // seconds to write one snapshot
+	mark     commitMark
+	fatal    func(error)
+	took     prometheus.Observer // seconds to write one snapshot
+	installs installWatch
+}
+
+func (m *markedMachine) Restore(snapshot io.ReadCloser) error {
+	if m.installs.installing(time.Now()) {
+		snapshot.Close()
+		err := fmt.Errorf("the leader has sent %d snapshots within %v and this node could apply no log entry after any: its log conflicts with them (hashicorp/raft#697); "+
+			"move the data path away and start this node with an empty one: the others will bring it up to date", maxInstalls+1, installWindow)
+		m.fatal(err)
+		return err
+	}
+	return m.Machine.Restore(snapshot)
+}
+
+func (m *markedMachine) StoreConfiguration(index uint64, configuration raft.Configuration) {
+	m.installs.applied()
+	m.Machine.StoreConfiguration(index, configuration)
 }
 
 func (m *markedMachine) Apply(entry *raft.Log) any {
+	m.installs.applied()
 	if err := m.mark.Store(entry.Index); err != nil {
 		m.fatal(err)
 	}

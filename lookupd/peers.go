@@ -180,6 +180,7 @@ func (n *node) applyLocally(ctx context.Context, batch []byte) (fsm.Outcome, err
 	if deadline, ok := ctx.Deadline(); ok {
 		enqueue = max(time.Millisecond, time.Until(deadline))
 	}
+	term := n.raft.CurrentTerm()
 	future := n.raft.Apply(batch, enqueue)
 	done := make(chan error, 1)
 	// The future of a leader whose disk hangs resolves only when Raft shuts
@@ -187,6 +188,9 @@ func (n *node) applyLocally(ctx context.Context, batch []byte) (fsm.Outcome, err
 	go func() { done <- future.Error() }()
 	select {
 	case err := <-done:
+		if n.transfers.note(err, term, time.Now()) {
+			n.fatal(fmt.Errorf("a leadership transfer does not come to an end, and until it does this leader would refuse every write (hashicorp/raft#696); start this node again: %w", err))
+		}
 		if err != nil {
 			return fsm.Outcome{}, raftError(err)
 		}

@@ -30,6 +30,7 @@ const (
 	helloTimeout = 5 * time.Second // for TLS, kind and hello together
 	maxHello     = 4 << 10
 	maxAccepted  = 256 // connections accepted and not yet taken, of each kind
+	maxLost      = 64  // connections that ended, and nobody has looked why yet
 )
 
 // A dialer opens a connection to host:port within ctx.
@@ -56,6 +57,13 @@ type port struct {
 	peer     *subListener
 	stranger *subListener
 
+	// lost tells whose connection, by server id, has ended, whichever side dialled
+	// or ended it. If nobody takes it, what more is to tell is dropped.
+	lost chan string
+
+	ctx    context.Context // ends with Close, and what is being dialled with it
+	cancel context.CancelFunc
+
 	mu     sync.Mutex
 	conns  map[net.Conn]struct{} // accepted or dialled, not yet closed
 	closed bool
@@ -63,7 +71,8 @@ type port struct {
 }
 
 func newPort(ln net.Listener, advertise string, dial dialer, log hclog.Logger) *port {
-	p := &port{ln: ln, advertise: advertise, dial: dial, log: log, conns: make(map[net.Conn]struct{})}
+	p := &port{ln: ln, advertise: advertise, dial: dial, log: log, conns: make(map[net.Conn]struct{}), lost: make(chan string, maxLost)}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.raft, p.peer, p.stranger = newSubListener(p), newSubListener(p), newSubListener(p)
 	return p
 }
@@ -129,6 +138,9 @@ func (p *port) greet(conn *portConn) error {
 		return fmt.Errorf("%w %s: %s", errRefused, hello.From, reply.Refusal)
 	}
 	conn.SetDeadline(time.Time{})
+	if kind[0] != kindStranger {
+		conn.peer = hello.From
+	}
 	return target.deliver(conn)
 }
 
@@ -137,6 +149,7 @@ func (p *port) greet(conn *portConn) error {
 func (p *port) connect(ctx context.Context, kind byte, addr, to string) (net.Conn, *peerpb.HelloReply, error) {
 	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
+	defer context.AfterFunc(p.ctx, cancel)()
 	raw, err := p.dial(ctx, addr)
 	if err != nil {
 		return nil, nil, err
@@ -150,6 +163,9 @@ func (p *port) connect(ctx context.Context, kind byte, addr, to string) (net.Con
 	if err != nil {
 		conn.Close()
 		return nil, nil, fmt.Errorf("greet %s: %w", addr, err)
+	}
+	if kind != kindStranger {
+		conn.peer = reply.Server
 	}
 	return conn, reply, nil
 }
@@ -184,8 +200,8 @@ func (p *port) introduce(ctx context.Context, conn *portConn, kind byte, addr, t
 	return reply, nil
 }
 
-// Close ends the listener and every live connection: Raft's transport and
-// gRPC wait for their reads, which have no deadline of their own.
+// Close ends the listener, every live connection and every dial: Raft's transport
+// and gRPC wait for their reads, which have no deadline of their own.
 func (p *port) Close() error {
 	p.mu.Lock()
 	if p.closed {
@@ -198,6 +214,7 @@ func (p *port) Close() error {
 		conns = append(conns, c)
 	}
 	p.mu.Unlock()
+	p.cancel()
 	err := p.ln.Close()
 	p.raft.Close()
 	p.peer.Close()
@@ -230,12 +247,22 @@ type portConn struct {
 	net.Conn // TLS once greeted with it
 	raw      net.Conn
 	port     *port
+	peer     string // server id of the other side, once greeted; "" for strangers
 }
 
+// Close is also called as soon as a read or write fails.
 func (c *portConn) Close() error {
 	c.port.mu.Lock()
+	_, live := c.port.conns[c.raw]
 	delete(c.port.conns, c.raw)
+	ended := live && !c.port.closed && c.peer != ""
 	c.port.mu.Unlock()
+	if ended {
+		select {
+		case c.port.lost <- c.peer:
+		default:
+		}
+	}
 	return c.Conn.Close()
 }
 

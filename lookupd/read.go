@@ -266,7 +266,9 @@ func (n *node) Freshness() freshness {
 	now := time.Now()
 	if n.raft.State() == raft.Leader {
 		if age, ok := n.leadershipAge(now); ok {
-			return freshness{LeaderKnown: true, Stale: age}
+			// Without a majority for so long a leader steps down, unless it hangs
+			// in its disk; then the others may have elected another by now.
+			return freshness{LeaderKnown: age <= n.opts.HeartbeatTimeout, Stale: age}
 		}
 	}
 	f := freshness{LastContact: -1, Stale: -1}

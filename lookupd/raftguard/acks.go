@@ -28,6 +28,8 @@ type peer struct {
 
 	sent    time.Time // when the request was sent whose answer said contact.LastLog
 	contact Contact
+
+	answered chan struct{} // closed at the next answer; nil while nobody waits
 }
 
 // Contact is what a leader has last heard from a peer.
@@ -39,10 +41,10 @@ type Contact struct {
 func (c *ackClock) record(id raft.ServerID, term uint64, sent time.Time, resp *raft.AppendEntriesResponse) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p := c.peers[id]
-	if p == nil {
-		p = new(peer)
-		c.peers[id] = p
+	p := c.peerLocked(id)
+	if p.answered != nil {
+		close(p.answered)
+		p.answered = nil
 	}
 
 	// Heartbeats and replication run side by side, and those of the last
@@ -61,6 +63,26 @@ func (c *ackClock) record(id raft.ServerID, term uint64, sent time.Time, resp *r
 		close(c.moved)
 		c.moved = nil
 	}
+}
+
+func (c *ackClock) peerLocked(id raft.ServerID) *peer {
+	p := c.peers[id]
+	if p == nil {
+		p = new(peer)
+		c.peers[id] = p
+	}
+	return p
+}
+
+// nextAnswer returns a channel that the next answer of the peer id closes.
+func (c *ackClock) nextAnswer(id raft.ServerID) <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.peerLocked(id)
+	if p.answered == nil {
+		p.answered = make(chan struct{})
+	}
+	return p.answered
 }
 
 func (c *ackClock) ackedLocked(term uint64, id raft.ServerID) time.Time {
@@ -93,7 +115,7 @@ func (t *Transport) Contact(id raft.ServerID) (contact Contact, ok bool) {
 	t.acks.mu.Lock()
 	defer t.acks.mu.Unlock()
 	p := t.acks.peers[id]
-	if p == nil {
+	if p == nil || p.contact.At.IsZero() {
 		return Contact{}, false
 	}
 	return p.contact, true

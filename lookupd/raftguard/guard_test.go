@@ -100,6 +100,9 @@ func startNode(t *testing.T, conf *raft.Config, trans raft.Transport, store raft
 	if err != nil {
 		t.Fatal(err)
 	}
+	if n.trans != nil {
+		n.trans.Attach(n.raft)
+	}
 	t.Cleanup(func() { n.shutdown(t) })
 	return n
 }

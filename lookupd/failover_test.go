@@ -1,0 +1,234 @@
+package lookupd
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// testDisk keeps a node's log in memory, and can hang.
+type testDisk struct {
+	*raft.InmemStore
+	hung atomic.Pointer[chan struct{}] // closed when the disk goes on
+}
+
+// hang makes each StoreLogs wait until the returned function is called.
+func (d *testDisk) hang() (resume func()) {
+	hung := make(chan struct{})
+	d.hung.Store(&hung)
+	return func() { d.hung.Store(nil); close(hung) }
+}
+
+func (d *testDisk) StoreLogs(logs []*raft.Log) error {
+	if hung := d.hung.Load(); hung != nil {
+		<-*hung
+	}
+	return d.InmemStore.StoreLogs(logs)
+}
+
+func (d *testDisk) StoreLog(log *raft.Log) error { return d.StoreLogs([]*raft.Log{log}) }
+
+// writable returns how long it takes until n gets a mutation committed.
+func (c *testCluster) writable(n *testNode) time.Duration {
+	c.t.Helper()
+	begun := time.Now()
+	c.eventually(time.Minute, "a mutation through %s is committed", func() bool {
+		n.serial++
+		_, err := n.do(c.t.Context(), createTopic(fmt.Sprintf("writable-%s-%d", n.id, n.serial)))
+		return err == nil
+	}, n.id)
+	return time.Since(begun)
+}
+
+func TestLeaderWhoseDiskHangsIsSucceeded(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		old, follower := c.leader(), c.followers()[0]
+		term := old.raft.CurrentTerm()
+		hung := time.Now()
+		resume := sync.OnceFunc(old.disk.hang())
+		defer resume()
+		took := c.writable(follower)
+		t.Logf("committed again %v after the disk hung", took)
+		if took > 1600*time.Millisecond {
+			t.Errorf("committed again %v after the disk hung, want at most 1.6s", took)
+		}
+
+		// The old leader cannot know that it leads no more, but must not pretend.
+		for time.Since(hung) < 10*time.Second {
+			if old.raft.State() != raft.Leader || old.raft.CurrentTerm() != term {
+				t.Fatal("the test is void: the old leader has noticed")
+			}
+			if f := old.Freshness(); f.LeaderKnown || f.Stale < time.Since(hung)-took {
+				t.Fatalf("%v after its disk hung the old leader says %+v", time.Since(hung), f)
+			}
+			if _, err := old.Consistent(t.Context()); !errors.Is(err, errUnavailable) {
+				t.Fatalf("the old leader answers a consistent read: %v", err)
+			}
+		}
+		resume()
+		c.eventually(time.Second, "the old leader follows", func() bool {
+			_, leader := old.raft.LeaderWithID()
+			return old.raft.State() == raft.Follower && leader != "" && leader != old.self
+		})
+		c.must(old.do(t.Context(), createTopic("follows")))
+		c.seen(time.Second, "follows", "")
+	})
+}
+
+// Leadership that a slow disk is left for must not come round too often, for
+// the disks of all may be slow. The second hang shows also what the first
+// would have been like.
+func TestHungDiskMovesLeadershipOnceAMinute(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		old := c.leader()
+		resume := sync.OnceFunc(old.disk.hang())
+		defer func() { resume() }()
+		c.writable(c.followersOf(old)[0])
+		resume()
+		lead := func() {
+			c.eventually(5*time.Second, "%s leads again", func() bool {
+				c.leader().transfer(t.Context(), old.id)
+				return c.leader() == old
+			}, old.id)
+		}
+		lead()
+		resume = sync.OnceFunc(old.disk.hang())
+		time.AfterFunc(10*time.Second, resume)
+		if took := c.writable(c.followersOf(old)[0]); took < 9*time.Second {
+			t.Errorf("within the minute, committed again after %v; want the hang borne to its end", took)
+		}
+		if c.leader() != old {
+			t.Error("within the minute, leadership moved again")
+		}
+		time.Sleep(time.Minute)
+		lead()
+		resume = sync.OnceFunc(old.disk.hang())
+		if took := c.writable(c.followersOf(old)[0]); took > 1600*time.Millisecond {
+			t.Errorf("after the minute, committed again after %v, want at most 1.6s", took)
+		}
+	})
+}
+
+// A crash is noticed by the fast path; what looks like one to all but the
+// kernel is left to the heartbeat time-outs.
+func TestLeaderGone(t *testing.T) {
+	tests := []struct {
+		name string
+		gone func(c *testCluster, leader *testNode) (ended func())
+		fast bool
+	}{
+		{"its process is killed", func(c *testCluster, leader *testNode) func() { return c.crash(leader.id) }, true},
+		{"its host is cut off", func(c *testCluster, leader *testNode) func() {
+			c.net.Isolate(leader.id)
+			return func() {}
+		}, false},
+		{"its process is killed and its host drops packets", func(c *testCluster, leader *testNode) func() {
+			ended := c.crash(leader.id)
+			c.net.Isolate(leader.id)
+			return ended
+		}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inCluster(t, 3, func(t *testing.T, c *testCluster) {
+				leader := c.leader()
+				term := leader.raft.CurrentTerm()
+				ended := tt.gone(c, leader)
+				took := c.writable(c.followersOf(leader)[0])
+				ended()
+				t.Logf("committed again after %v", took)
+				switch {
+				case tt.fast && took > 50*time.Millisecond:
+					t.Errorf("committed again after %v, want at most 50ms", took)
+				case !tt.fast && took < 150*time.Millisecond:
+					t.Errorf("committed again after %v, before anybody can have missed a heartbeat", took)
+				}
+				c.net.Heal()
+				if next := c.leader().raft.CurrentTerm(); tt.fast && next != term+1 {
+					t.Errorf("the next leader is of term %d, want %d: one election", next, term+1)
+				}
+			})
+		})
+	}
+}
+
+// Both followers see the crash at once, and neither the first nor the second may
+// get in the other's way, whoever has more of the log.
+func TestFollowersDoNotFightForSuccession(t *testing.T) {
+	for round := range 20 {
+		inCluster(t, 3, func(t *testing.T, c *testCluster) {
+			leader := c.leader()
+			term := leader.raft.CurrentTerm()
+			behind := c.followersOf(leader)[round%2]
+			if round >= 10 {
+				c.net.Cut(leader.id, behind.id)
+				c.must(leader.do(t.Context(), createTopic("ahead")))
+			}
+			ended := c.crash(leader.id)
+			c.net.Heal()
+			took := c.writable(behind)
+			ended()
+			if took > 100*time.Millisecond {
+				t.Errorf("round %d: committed again after %v, want at most 100ms", round, took)
+			}
+			if next := c.leader().raft.CurrentTerm(); next != term+1 {
+				t.Errorf("round %d: the next leader is of term %d, want %d: one election", round, next, term+1)
+			}
+		})
+	}
+}
+
+func TestLeaderThatRestartsQuicklyIsSucceededOnce(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		leader := c.leader()
+		term := leader.raft.CurrentTerm()
+		c.kill(leader.id)
+		c.start(leader.id)
+		c.eventually(5*time.Second, "%s is ready", func() bool { return leader.ready.Load() }, leader.id)
+		time.Sleep(5 * time.Second)
+		if next := c.leader().raft.CurrentTerm(); next != term+1 {
+			t.Errorf("5s after the restart the term is %d, want %d: one election", next, term+1)
+		}
+	})
+}
+
+func TestLostConnectionsAloneElectNobody(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		leader := c.leader()
+		term := leader.raft.CurrentTerm()
+		for range 20 {
+			for _, n := range c.followersOf(leader) {
+				n.peers.reset(leader.self)
+				n.port.lost <- string(leader.self)
+			}
+			leader.transport.CloseStreams() // the followers see Raft's connections end
+			time.Sleep(100 * time.Millisecond)
+		}
+		if c.leader() != leader || leader.raft.CurrentTerm() != term {
+			t.Errorf("%s leads term %d, want %s to lead term %d still", c.leader().id, c.leader().raft.CurrentTerm(), leader.id, term)
+		}
+	})
+}
+
+func TestLagOfAFollowerIsTold(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		leader := c.leader()
+		away := c.followersOf(leader)[0]
+		lag := func() uint64 { return leader.raftStats().FollowerLag[away.id] }
+		time.Sleep(time.Second) // what forming the cluster wrote has arrived
+		c.net.Isolate(away.id)
+		for i := range 20 {
+			c.must(leader.do(t.Context(), createTopic(fmt.Sprintf("topic%d", i))))
+		}
+		if got := lag(); got != 20 {
+			t.Errorf("20 entries behind, the leader tells a lag of %d", got)
+		}
+		c.net.Heal()
+		c.eventually(time.Second, "no lag", func() bool { return lag() == 0 })
+	})
+}
