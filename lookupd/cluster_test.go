@@ -545,6 +545,19 @@ func TestGracefulStopHandsOverAndOrphans(t *testing.T) {
 	})
 }
 
+func TestGracefulStopEndsNoSessionWhileItDrains(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		n := c.followers()[0]
+		s := c.connect(n, "nsqd")
+		c.register(s, "orders", "")
+		n.Leave(t.Context())
+		n.sessions.hold(s.id, false) // the connections are closed, then HTTP requests are waited for
+		time.Sleep(httpDrain)
+		c.kill(n.id)
+		c.seen(time.Second, "orders", "nsqd")
+	})
+}
+
 func TestPausedClusterEndsNothing(t *testing.T) {
 	inCluster(t, 3, func(t *testing.T, c *testCluster) {
 		s := c.connect(c.followers()[0], "nsqd")

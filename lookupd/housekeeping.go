@@ -127,7 +127,9 @@ func (n *node) housekeep(ctx context.Context) {
 }
 
 // endStrays ends what the registry credits to this node though it holds no
-// such connection: a session whose end could not be proposed when it came.
+// such connection: a session whose end could not be proposed when it came. A
+// node that stops has closed them itself and leaves them to the cluster; it is
+// said to stop before it closes the first, so that is asked last.
 func (n *node) endStrays(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, strayTimeout)
 	defer cancel()
@@ -139,7 +141,7 @@ func (n *node) endStrays(ctx context.Context) {
 		if len(strays) == maxStrays {
 			break
 		}
-		if !n.sessions.Has(s.ID) {
+		if !n.sessions.Has(s.ID) && !n.stopping.Load() {
 			strays = append(strays, n.Submit(ctx, &fsmpb.Mutation{Kind: &fsmpb.Mutation_EndSession{EndSession: &fsmpb.EndSession{Session: s.ID.Serial}}}))
 		}
 	}
