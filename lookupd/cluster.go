@@ -34,6 +34,12 @@ func (n *node) servers() []raft.Server {
 
 func (n *node) hasConfiguration() bool { return len(n.servers()) > 0 }
 
+// entered reports whether this node is part of a cluster and knows which. The
+// first alone is not enough: a leader replicates to whom it has just taken in
+// before its answer is there, and a node that cannot name its cluster is
+// refused by all others.
+func (n *node) entered() bool { return n.hasConfiguration() && n.cluster() != "" }
+
 func (n *node) voterIDs() []raft.ServerID {
 	var ids []raft.ServerID
 	for _, s := range n.servers() {
@@ -99,10 +105,10 @@ func (n *node) initialKey() string {
 
 // enter makes an empty node part of a cluster: one that runs already, by
 // --join or because a member of --initial-cluster is in it, or a new one. It
-// returns once this node has a configuration.
+// returns once this node is. An answer that got lost is asked for again.
 func (n *node) enter(ctx context.Context) {
 	said := ""
-	for ctx.Err() == nil && !n.hasConfiguration() {
+	for ctx.Err() == nil && !n.entered() {
 		err := n.tryEnter(ctx)
 		if err != nil && ctx.Err() == nil && err.Error() != said {
 			said = err.Error()

@@ -289,7 +289,7 @@ func (n *node) start() {
 	n.wg.Go(func() { n.renew(n.ctx) })
 	n.wg.Go(func() { n.housekeep(n.ctx) })
 	n.wg.Go(func() { n.becomeReady(n.ctx) })
-	if !n.hasConfiguration() {
+	if !n.entered() {
 		n.wg.Go(func() { n.enter(n.ctx) })
 	}
 }
