@@ -19,6 +19,7 @@ import (
 	"nsqraft/fsm"
 	"nsqraft/fsm/fsmpb"
 	"nsqraft/internal/nsqtest"
+	"nsqraft/lookupd/peerpb"
 )
 
 // testCluster is a cluster of nodes on an in-memory network, with disks in
@@ -464,6 +465,54 @@ func TestAloneAfterARestartServesItsDiskMarkedStale(t *testing.T) {
 		}
 		if f := n.Freshness(); f.LeaderKnown || f.Stale >= 0 {
 			t.Errorf("says %+v of what it has from disk", f)
+		}
+	})
+}
+
+// tallMark is a commitMark that remembers the greatest step it was taken back.
+type tallMark struct {
+	commitMark
+	back uint64
+}
+
+func (m *tallMark) Store(index uint64) error {
+	if was, _ := m.Load(); index < was {
+		m.back = max(m.back, was-index)
+	}
+	return m.commitMark.Store(index)
+}
+
+func TestWhatANodeAnswersNeverGoesBackOverARestart(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		s := c.connect(c.leader(), "nsqd")
+		for i := range 20 {
+			c.register(s, fmt.Sprintf("topic%d", i), "")
+		}
+		// The last entry that all apply is not a command.
+		if err := c.leader().acceptJoin(t.Context(), &peerpb.JoinRequest{Node: "n9", Instance: "0123456789abcdef", Address: "n9:4162"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		marks := make(map[string]*tallMark)
+		before := make(map[string]uint64)
+		for _, id := range c.ids {
+			n := c.nodes[id]
+			before[id] = n.View().Index()
+			c.kill(id)
+			marks[id] = &tallMark{commitMark: n.store.mark}
+			n.store.mark = marks[id]
+		}
+		for _, id := range c.ids {
+			n := c.start(id)
+			if got := n.View().Index(); got < before[id] {
+				t.Errorf("%s is at index %d after a restart, was at %d", id, got, before[id])
+			}
+		}
+		for _, id := range c.ids {
+			c.eventually(5*time.Second, "%s is ready", func() bool { return c.nodes[id].ready.Load() }, id)
+			if marks[id].back > 0 {
+				t.Errorf("%s took its mark back by %d while Raft replayed the log: another kill would have shown", id, marks[id].back)
+			}
 		}
 	})
 }

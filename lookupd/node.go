@@ -228,7 +228,7 @@ func (n *node) openRaft() error {
 	if err != nil {
 		return err
 	}
-	r, err := raft.NewRaft(cfg, &markedMachine{Machine: n.machine, mark: n.store.mark, fatal: n.fatal, took: n.metrics.raftSnapshot}, logs, n.store.log, n.store.snapshots, n.transport)
+	r, err := raft.NewRaft(cfg, n.markedMachine(), logs, n.store.log, n.store.snapshots, n.transport)
 	if err != nil {
 		return fmt.Errorf("start raft: %w", err)
 	}
@@ -414,16 +414,36 @@ func (n *node) setCluster(cluster string) error {
 // read never shows what a restart could forget.
 type markedMachine struct {
 	*fsm.Machine
-	mark  commitMark
-	fatal func(error)
-	took  prometheus.Observer // seconds to write one snapshot
+	mark   commitMark
+	marked uint64 // highest index noted
+	fatal  func(error)
+	took   prometheus.Observer // seconds to write one snapshot
+}
+
+// markedMachine returns the machine as Raft gets it, after restore.
+func (n *node) markedMachine() *markedMachine {
+	return &markedMachine{Machine: n.machine, mark: n.store.mark, marked: n.View().Index(), fatal: n.fatal, took: n.metrics.raftSnapshot}
 }
 
 func (m *markedMachine) Apply(entry *raft.Log) any {
-	if err := m.mark.Store(entry.Index); err != nil {
+	m.note(entry.Index)
+	return m.Machine.Apply(entry)
+}
+
+func (m *markedMachine) StoreConfiguration(index uint64, c raft.Configuration) {
+	m.note(index)
+	m.Machine.StoreConfiguration(index, c)
+}
+
+// note moves the mark on. What Raft replays after a start is below it.
+func (m *markedMachine) note(index uint64) {
+	if index <= m.marked {
+		return
+	}
+	if err := m.mark.Store(index); err != nil {
 		m.fatal(err)
 	}
-	return m.Machine.Apply(entry)
+	m.marked = index
 }
 
 func (m *markedMachine) Snapshot() (raft.FSMSnapshot, error) {
