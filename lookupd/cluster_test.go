@@ -517,6 +517,34 @@ func TestWhatANodeAnswersNeverGoesBackOverARestart(t *testing.T) {
 	})
 }
 
+// slowMark is a commitMark on a disk that hangs until a time.
+type slowMark struct {
+	commitMark
+	until time.Time
+}
+
+func (m *slowMark) Store(index uint64) error {
+	time.Sleep(time.Until(m.until))
+	return m.commitMark.Store(index)
+}
+
+func TestNodeThatIsSlowToCatchUpDoesNotAnswerMeanwhile(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		n := c.followers()[0]
+		c.kill(n.id)
+		c.must(c.leader().do(t.Context(), createTopic("orders")))
+		n.store.mark = &slowMark{n.store.mark, time.Now().Add(30 * time.Second)}
+		c.start(n.id)
+		for begun := time.Now(); time.Since(begun) < 29*time.Second; time.Sleep(time.Second) {
+			if v, err := n.Readable(t.Context()); err == nil {
+				t.Fatalf("%v after its start, with a leader known, it answers from index %d; the leader is at %d", time.Since(begun), v.Index(), c.leader().View().Index())
+			}
+		}
+		c.eventually(3*time.Second, "it is ready", n.ready.Load)
+		c.seen(time.Second, "orders", "")
+	})
+}
+
 func TestWipedNodeComesBackAsAnotherInstance(t *testing.T) {
 	inCluster(t, 3, func(t *testing.T, c *testCluster) {
 		victim := c.followers()[0]
