@@ -290,8 +290,15 @@ func (n *node) acceptJoin(ctx context.Context, req *peerpb.JoinRequest) error {
 	return nil
 }
 
-// replaceable returns an error while the member s still answers at its address.
+// replaceable returns an error while the member s lives: it is this node, or
+// has just answered it, or still answers at its address. The address alone
+// would not do: it may lead to another process while Raft's connections to
+// this one go on.
 func (n *node) replaceable(ctx context.Context, s raft.Server) error {
+	contact, ok := n.transport.Contact(s.ID)
+	if s.ID == n.self || ok && time.Since(contact.At) < recentContact {
+		return fmt.Errorf("%w: node id %s is in use by a live instance", errRejected, nodeOf(s.ID))
+	}
 	ctx, cancel := context.WithTimeout(ctx, introTimeout)
 	defer cancel()
 	conn, _, err := n.port.connect(ctx, kindPeer, string(s.Address), string(s.ID))

@@ -105,6 +105,26 @@ func TestJoinUnderALiveNodesNameOrAddressIsRefused(t *testing.T) {
 	})
 }
 
+func TestJoinDoesNotReplaceAMemberThatTheLeaderHears(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		leader, other := c.leader(), c.followers()[0]
+		// Nobody can connect to them any more, as when a name in DNS has moved;
+		// the connections there are go on.
+		leader.port.ln.Close()
+		other.port.ln.Close()
+		time.Sleep(time.Second)
+		for _, id := range []string{leader.id, other.id} {
+			req := &peerpb.JoinRequest{Node: id, Instance: "0123456789abcdef", Address: id + ":4162"}
+			if err := leader.acceptJoin(t.Context(), req); !errors.Is(err, errRejected) {
+				t.Errorf("join as %s: got %v, want errRejected", id, err)
+			}
+		}
+		if got := len(leader.servers()); got != 3 {
+			t.Errorf("%d members after refused joins, want 3", got)
+		}
+	})
+}
+
 func TestFormIsRefusedByWhoBelongsToACluster(t *testing.T) {
 	inCluster(t, 3, func(t *testing.T, c *testCluster) {
 		n := c.followers()[0]
