@@ -36,6 +36,12 @@ func (n *node) servers() []raft.Server {
 
 func (n *node) hasConfiguration() bool { return len(n.servers()) > 0 }
 
+// entered reports whether this node is part of a cluster and knows which. The
+// first alone is not enough: a leader replicates to whom it has just taken in
+// before its answer is there, and a node that cannot name its cluster is
+// refused by all others.
+func (n *node) entered() bool { return n.hasConfiguration() && n.cluster() != "" }
+
 func (n *node) voterIDs() []raft.ServerID {
 	var ids []raft.ServerID
 	for _, s := range n.servers() {
@@ -101,10 +107,10 @@ func (n *node) initialKey() string {
 
 // enter makes an empty node part of a cluster: one that runs already, by
 // --join or because a member of --initial-cluster is in it, or a new one. It
-// returns once this node has a configuration.
+// returns once this node is. An answer that got lost is asked for again.
 func (n *node) enter(ctx context.Context) {
 	said := ""
-	for ctx.Err() == nil && !n.hasConfiguration() {
+	for ctx.Err() == nil && !n.entered() {
 		err := n.tryEnter(ctx)
 		if err != nil && ctx.Err() == nil && err.Error() != said {
 			said = err.Error()
@@ -324,8 +330,15 @@ func (n *node) acceptJoin(ctx context.Context, req *peerpb.JoinRequest) error {
 	return nil
 }
 
-// replaceable returns an error while the member s still answers at its address.
+// replaceable returns an error while the member s lives: it is this node, or
+// has just answered it, or still answers at its address. The address alone
+// would not do: it may lead to another process while Raft's connections to
+// this one go on.
 func (n *node) replaceable(ctx context.Context, s raft.Server) error {
+	contact, ok := n.transport.Contact(s.ID)
+	if s.ID == n.self || ok && time.Since(contact.At) < recentContact {
+		return fmt.Errorf("%w: node id %s is in use by a live instance", errRejected, nodeOf(s.ID))
+	}
 	ctx, cancel := context.WithTimeout(ctx, introTimeout)
 	defer cancel()
 	conn, _, err := n.port.connect(ctx, kindPeer, string(s.Address), string(s.ID))

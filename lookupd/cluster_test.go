@@ -19,6 +19,7 @@ import (
 	"nsqraft/fsm"
 	"nsqraft/fsm/fsmpb"
 	"nsqraft/internal/nsqtest"
+	"nsqraft/lookupd/peerpb"
 	"nsqraft/lookupd/raftguard"
 )
 
@@ -45,28 +46,10 @@ type testNode struct {
 }
 
 // heldSessions stands for the connections that a node's sessions belong to.
-type heldSessions struct {
-	mu   sync.Mutex
-	live map[fsm.SessionID]bool
-}
+type heldSessions struct{ live sync.Map } // by fsm.SessionID
 
-func (h *heldSessions) Has(id fsm.SessionID) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.live[id]
-}
-
-func (h *heldSessions) CloseAll() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	clear(h.live)
-}
-
-func (h *heldSessions) hold(id fsm.SessionID, held bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.live[id] = held
-}
+func (h *heldSessions) Has(id fsm.SessionID) bool { _, ok := h.live.Load(id); return ok }
+func (h *heldSessions) CloseAll()                 { h.live.Clear() }
 
 // inCluster runs story in a bubble, on a cluster of n nodes that has formed.
 func inCluster(t *testing.T, n int, story func(t *testing.T, c *testCluster)) {
@@ -276,7 +259,7 @@ type testSession struct {
 func (c *testCluster) connect(n *testNode, name string) testSession {
 	c.t.Helper()
 	s := testSession{n, n.NewSession()}
-	n.sessions.hold(s.id, true)
+	n.sessions.live.Store(s.id, true)
 	c.must(n.do(c.t.Context(), openSession(s.id.Serial, nsqdNamed(name))))
 	return s
 }
@@ -495,6 +478,82 @@ func TestAloneAfterARestartServesItsDiskMarkedStale(t *testing.T) {
 	})
 }
 
+// tallMark is a commitMark that remembers the greatest step it was taken back.
+type tallMark struct {
+	commitMark
+	back uint64
+}
+
+func (m *tallMark) Store(index uint64) error {
+	if was, _ := m.Load(); index < was {
+		m.back = max(m.back, was-index)
+	}
+	return m.commitMark.Store(index)
+}
+
+func TestWhatANodeAnswersNeverGoesBackOverARestart(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		s := c.connect(c.leader(), "nsqd")
+		for i := range 20 {
+			c.register(s, fmt.Sprintf("topic%d", i), "")
+		}
+		// The last entry that all apply is not a command.
+		if err := c.leader().acceptJoin(t.Context(), &peerpb.JoinRequest{Node: "n9", Instance: "0123456789abcdef", Address: "n9:4162"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		marks := make(map[string]*tallMark)
+		before := make(map[string]uint64)
+		for _, id := range c.ids {
+			n := c.nodes[id]
+			before[id] = n.View().Index()
+			c.kill(id)
+			marks[id] = &tallMark{commitMark: n.store.mark}
+			n.store.mark = marks[id]
+		}
+		for _, id := range c.ids {
+			n := c.start(id)
+			if got := n.View().Index(); got < before[id] {
+				t.Errorf("%s is at index %d after a restart, was at %d", id, got, before[id])
+			}
+		}
+		for _, id := range c.ids {
+			c.eventually(5*time.Second, "%s is ready", func() bool { return c.nodes[id].ready.Load() }, id)
+			if marks[id].back > 0 {
+				t.Errorf("%s took its mark back by %d while Raft replayed the log: another kill would have shown", id, marks[id].back)
+			}
+		}
+	})
+}
+
+// slowMark is a commitMark on a disk that hangs until a time.
+type slowMark struct {
+	commitMark
+	until time.Time
+}
+
+func (m *slowMark) Store(index uint64) error {
+	time.Sleep(time.Until(m.until))
+	return m.commitMark.Store(index)
+}
+
+func TestNodeThatIsSlowToCatchUpDoesNotAnswerMeanwhile(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		n := c.followers()[0]
+		c.kill(n.id)
+		c.must(c.leader().do(t.Context(), createTopic("orders")))
+		n.store.mark = &slowMark{n.store.mark, time.Now().Add(30 * time.Second)}
+		c.start(n.id)
+		for begun := time.Now(); time.Since(begun) < 29*time.Second; time.Sleep(time.Second) {
+			if v, err := n.Readable(t.Context()); err == nil {
+				t.Fatalf("%v after its start, with a leader known, it answers from index %d; the leader is at %d", time.Since(begun), v.Index(), c.leader().View().Index())
+			}
+		}
+		c.eventually(3*time.Second, "it is ready", n.ready.Load)
+		c.seen(time.Second, "orders", "")
+	})
+}
+
 func TestWipedNodeComesBackAsAnotherInstance(t *testing.T) {
 	inCluster(t, 3, func(t *testing.T, c *testCluster) {
 		victim := c.followers()[0]
@@ -572,6 +631,19 @@ func TestGracefulStopHandsOverAndOrphans(t *testing.T) {
 	})
 }
 
+func TestGracefulStopEndsNoSessionWhileItDrains(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		n := c.followers()[0]
+		s := c.connect(n, "nsqd")
+		c.register(s, "orders", "")
+		n.Leave(t.Context())
+		n.sessions.live.Delete(s.id) // the connections are closed, then HTTP requests are waited for
+		time.Sleep(httpDrain)
+		c.kill(n.id)
+		c.seen(time.Second, "orders", "nsqd")
+	})
+}
+
 func TestPausedClusterEndsNothing(t *testing.T) {
 	inCluster(t, 3, func(t *testing.T, c *testCluster) {
 		s := c.connect(c.followers()[0], "nsqd")
@@ -592,7 +664,7 @@ func TestStrayOfANodeIsEnded(t *testing.T) {
 		n := c.followers()[0]
 		s := c.connect(n, "nsqd")
 		c.register(s, "orders", "")
-		n.sessions.hold(s.id, false) // its end was lost on the way
+		n.sessions.live.Delete(s.id) // its end was lost on the way
 		c.seen(3*time.Second, "orders", "")
 	})
 }

@@ -65,7 +65,8 @@ func (n *node) renewWith(ctx context.Context, id raft.ServerID, addr raft.Server
 
 // becomeReady opens this node to readers once its copy shows all that the
 // cluster had acknowledged when the node came up; or, if there is nobody to
-// ask, what it showed before it stopped, after --serve-stale-after.
+// ask, what it showed before it stopped, after --serve-stale-after without a
+// leader.
 func (n *node) becomeReady(ctx context.Context) {
 	patience := time.NewTimer(n.opts.ServeStaleAfter)
 	defer patience.Stop()
@@ -73,10 +74,13 @@ func (n *node) becomeReady(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		applied, leading := n.applied.wait(), n.leading.wait()
-		if f := n.Freshness(); f.LeaderKnown && f.Stale >= 0 && n.isMember() {
-			n.log.Info("ready", "index", n.View().Index(), "after", time.Since(n.started).Round(time.Millisecond))
-			n.ready.Store(true)
-			return
+		if f := n.Freshness(); f.LeaderKnown {
+			if f.Stale >= 0 && n.isMember() {
+				n.log.Info("ready", "index", n.View().Index(), "after", time.Since(n.started).Round(time.Millisecond))
+				n.ready.Store(true)
+				return
+			}
+			patience.Reset(n.opts.ServeStaleAfter)
 		}
 		select {
 		case <-applied:
@@ -127,7 +131,9 @@ func (n *node) housekeep(ctx context.Context) {
 }
 
 // endStrays ends what the registry credits to this node though it holds no
-// such connection: a session whose end could not be proposed when it came.
+// such connection: a session whose end could not be proposed when it came. A
+// node that stops has closed them itself and leaves them to the cluster; it is
+// said to stop before it closes the first, so that is asked last.
 func (n *node) endStrays(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, strayTimeout)
 	defer cancel()
@@ -139,7 +145,7 @@ func (n *node) endStrays(ctx context.Context) {
 		if len(strays) == maxStrays {
 			break
 		}
-		if !n.sessions.Has(s.ID) {
+		if !n.sessions.Has(s.ID) && !n.stopping.Load() {
 			strays = append(strays, n.Submit(ctx, &fsmpb.Mutation{Kind: &fsmpb.Mutation_EndSession{EndSession: &fsmpb.EndSession{Session: s.ID.Serial}}}))
 		}
 	}

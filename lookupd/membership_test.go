@@ -42,6 +42,46 @@ func TestNewNodeJoinsCatchesUpAndVotes(t *testing.T) {
 	})
 }
 
+// The leader replicates to a new member before the new member has the answer
+// to its Join.
+func TestJoinerThatMissedTheAnswerAsksAgain(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		c.joining("n1")
+		store := memoryStorage("n4")
+		save, full := store.saveIdentity, time.Now().Add(2*time.Second)
+		store.saveIdentity = func(id identity) error {
+			if time.Now().Before(full) {
+				return errors.New("no space left")
+			}
+			return save(id)
+		}
+		c.nodes["n4"] = &testNode{id: "n4", store: store}
+		n4 := c.start("n4")
+		c.eventually(20*time.Second, "n4 is ready and knows its cluster", func() bool {
+			return n4.ready.Load() && n4.cluster() == c.nodes["n1"].cluster()
+		})
+		c.register(c.connect(n4, "nsqd"), "orders", "")
+	})
+}
+
+func TestJoinerKilledBeforeItHadTheAnswerAsksAgain(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		c.joining("n1")
+		store := memoryStorage("n4")
+		save := store.saveIdentity
+		store.saveIdentity = func(identity) error { return errors.New("killed first") }
+		c.nodes["n4"] = &testNode{id: "n4", store: store}
+		n4 := c.start("n4")
+		c.eventually(5*time.Second, "n4 hears of its cluster", n4.hasConfiguration)
+		c.kill("n4")
+		store.saveIdentity = save
+		c.start("n4")
+		c.eventually(20*time.Second, "n4 is ready and knows its cluster", func() bool {
+			return n4.ready.Load() && n4.cluster() == c.nodes["n1"].cluster()
+		})
+	})
+}
+
 func TestJoinUnderALiveNodesNameOrAddressIsRefused(t *testing.T) {
 	inCluster(t, 3, func(t *testing.T, c *testCluster) {
 		leader := c.leader()
@@ -59,6 +99,26 @@ func TestJoinUnderALiveNodesNameOrAddressIsRefused(t *testing.T) {
 		}
 		if err := c.followers()[0].acceptJoin(t.Context(), &peerpb.JoinRequest{Node: "n9", Instance: "0123456789abcdef", Address: "x:4162"}); !errors.Is(err, errNotLeader) {
 			t.Errorf("a follower answers a join with %v, want errNotLeader", err)
+		}
+		if got := len(leader.servers()); got != 3 {
+			t.Errorf("%d members after refused joins, want 3", got)
+		}
+	})
+}
+
+func TestJoinDoesNotReplaceAMemberThatTheLeaderHears(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		leader, other := c.leader(), c.followers()[0]
+		// Nobody can connect to them any more, as when a name in DNS has moved;
+		// the connections there are go on.
+		leader.port.ln.Close()
+		other.port.ln.Close()
+		time.Sleep(time.Second)
+		for _, id := range []string{leader.id, other.id} {
+			req := &peerpb.JoinRequest{Node: id, Instance: "0123456789abcdef", Address: id + ":4162"}
+			if err := leader.acceptJoin(t.Context(), req); !errors.Is(err, errRejected) {
+				t.Errorf("join as %s: got %v, want errRejected", id, err)
+			}
 		}
 		if got := len(leader.servers()); got != 3 {
 			t.Errorf("%d members after refused joins, want 3", got)

@@ -231,7 +231,7 @@ func (n *node) openRaft() error {
 	if err != nil {
 		return err
 	}
-	r, err := raft.NewRaft(cfg, &markedMachine{Machine: n.machine, mark: n.store.mark, fatal: n.fatal, took: n.metrics.raftSnapshot}, logs, n.store.log, n.store.snapshots, n.transport)
+	r, err := raft.NewRaft(cfg, n.markedMachine(), logs, n.store.log, n.store.snapshots, n.transport)
 	if err != nil {
 		return fmt.Errorf("start raft: %w", err)
 	}
@@ -294,7 +294,7 @@ func (n *node) start() {
 	n.wg.Go(func() { n.renew(n.ctx) })
 	n.wg.Go(func() { n.housekeep(n.ctx) })
 	n.wg.Go(func() { n.becomeReady(n.ctx) })
-	if n.hasConfiguration() {
+	if n.entered() {
 		n.wg.Go(func() { n.checkCluster(n.ctx) })
 	} else {
 		n.wg.Go(func() { n.enter(n.ctx) })
@@ -422,9 +422,25 @@ func (n *node) setCluster(cluster string) error {
 type markedMachine struct {
 	*fsm.Machine
 	mark     commitMark
+	marked   uint64 // highest index noted
 	fatal    func(error)
 	took     prometheus.Observer // seconds to write one snapshot
 	installs installWatch
+}
+
+// markedMachine returns the machine as Raft gets it, after restore.
+func (n *node) markedMachine() *markedMachine {
+	return &markedMachine{Machine: n.machine, mark: n.store.mark, marked: n.View().Index(), fatal: n.fatal, took: n.metrics.raftSnapshot}
+}
+
+func (m *markedMachine) Apply(entry *raft.Log) any {
+	m.note(entry.Index)
+	return m.Machine.Apply(entry)
+}
+
+func (m *markedMachine) StoreConfiguration(index uint64, c raft.Configuration) {
+	m.note(index)
+	m.Machine.StoreConfiguration(index, c)
 }
 
 func (m *markedMachine) Restore(snapshot io.ReadCloser) error {
@@ -438,17 +454,16 @@ func (m *markedMachine) Restore(snapshot io.ReadCloser) error {
 	return m.Machine.Restore(snapshot)
 }
 
-func (m *markedMachine) StoreConfiguration(index uint64, configuration raft.Configuration) {
+// note moves the mark on. What Raft replays after a start is below it.
+func (m *markedMachine) note(index uint64) {
 	m.installs.applied()
-	m.Machine.StoreConfiguration(index, configuration)
-}
-
-func (m *markedMachine) Apply(entry *raft.Log) any {
-	m.installs.applied()
-	if err := m.mark.Store(entry.Index); err != nil {
+	if index <= m.marked {
+		return
+	}
+	if err := m.mark.Store(index); err != nil {
 		m.fatal(err)
 	}
-	return m.Machine.Apply(entry)
+	m.marked = index
 }
 
 func (m *markedMachine) Snapshot() (raft.FSMSnapshot, error) {

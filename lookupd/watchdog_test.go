@@ -136,7 +136,7 @@ func TestEndlessSnapshotsEndTheProcess(t *testing.T) {
 			c.writable(follower)
 		}
 		leader := c.leader()
-		conf := raft.ReloadableConfig{SnapshotInterval: time.Hour, SnapshotThreshold: 1 << 20, HeartbeatTimeout: 150 * time.Millisecond, ElectionTimeout: 150 * time.Millisecond}
+		conf := raft.ReloadableConfig{SnapshotInterval: time.Hour, SnapshotThreshold: 1 << 20, HeartbeatTimeout: leader.opts.HeartbeatTimeout, ElectionTimeout: leader.opts.ElectionTimeout}
 		if err := leader.raft.ReloadConfig(conf); err != nil {
 			t.Fatal(err)
 		}

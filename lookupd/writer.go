@@ -121,6 +121,7 @@ func (w *writer) run(ctx context.Context) {
 			w.takeBack()
 		case errors.Is(err, errRejected):
 			w.log.Error("a batch was refused", "err", err)
+			w.sequence--
 			w.resolveHeld(fmt.Errorf("%w: %w", errUnavailable, err))
 		default: // ctx has ended
 			w.resolveHeld(errUnknown)
@@ -217,8 +218,8 @@ func (w *writer) nextSequence(batch *fsmpb.Batch) {
 	}
 }
 
-// deliver sends batch until its outcome is known or ctx ends. errNotLeader is
-// returned only if no attempt can have reached a log.
+// deliver sends batch until its outcome is known or ctx ends. errNotLeader and
+// errRejected are returned only if no attempt can have reached a log.
 func (w *writer) deliver(ctx context.Context, batch *fsmpb.Batch) (fsm.Outcome, error) {
 	data, err := fsm.Encode(batch)
 	if err == nil {
@@ -233,6 +234,10 @@ func (w *writer) deliver(ctx context.Context, batch *fsmpb.Batch) (fsm.Outcome, 
 		switch {
 		case err == nil:
 			return outcome, nil
+		case errors.Is(err, errRejected) && sent:
+			// One leader may have it, the next, of an older version, never will.
+			// Whether another batch may follow it cannot be known: start over.
+			return fsm.Outcome{Status: fsm.StatusGap, Epoch: batch.Epoch, Sequence: batch.Sequence}, nil
 		case errors.Is(err, errRejected):
 			return fsm.Outcome{}, err
 		case ctx.Err() != nil:

@@ -224,6 +224,42 @@ func TestWriterThatIsFencedStartsOver(t *testing.T) {
 	})
 }
 
+func TestWriterGoesOnAfterABatchThatNoLeaderTakes(t *testing.T) {
+	for name, first := range map[string]error{"refused at once": errRejected, "refused by the next leader": errUnknown} {
+		t.Run(name, func(t *testing.T) {
+			withWriter(t, func(t *testing.T, w *writer, l *fakeLog) {
+				closed := 0
+				w.onFenced = func() { closed++ }
+				l.on = func(attempt int, apply func()) error {
+					switch attempt {
+					case 2:
+						return first
+					case 3:
+						if first != errRejected {
+							return errRejected
+						}
+					}
+					apply()
+					return nil
+				}
+				want, fences := errUnavailable, 0
+				if first == errUnknown { // the first leader's log may have it: nothing can follow it
+					want, fences = errUnknown, 1
+				}
+				if _, err := submit(t.Context(), w, "bad").Wait(); !errors.Is(err, want) {
+					t.Errorf("got %v, want %v", err, want)
+				}
+				if r, err := submit(t.Context(), w, "good").Wait(); r != fsm.ResultOK || err != nil {
+					t.Errorf("after it: %v, %v, want ok", r, err)
+				}
+				if closed != fences {
+					t.Errorf("sessions were closed %d times, want %d", closed, fences)
+				}
+			})
+		})
+	}
+}
+
 func TestWriterRefusesWhatDoesNotFit(t *testing.T) {
 	withWriter(t, func(t *testing.T, w *writer, l *fakeLog) {
 		l.lead(false)
