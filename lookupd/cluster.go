@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -312,7 +313,7 @@ func (n *node) acceptJoin(ctx context.Context, req *peerpb.JoinRequest) error {
 		case s.ID == id && string(s.Address) == req.Address:
 			return nil // taken in by an earlier try
 		case nodeOf(s.ID) == req.Node && s.ID != id:
-			if err := n.replaceable(ctx, s); err != nil {
+			if err := n.replaceable(ctx, s, req.Address); err != nil {
 				return err
 			}
 			n.log.Warn("node lost its disk and comes back as another instance; the old one is removed", "node", req.Node, "old", instanceOf(s.ID), "new", req.Instance)
@@ -334,7 +335,7 @@ func (n *node) acceptJoin(ctx context.Context, req *peerpb.JoinRequest) error {
 // has just answered it, or still answers at its address. The address alone
 // would not do: it may lead to another process while Raft's connections to
 // this one go on.
-func (n *node) replaceable(ctx context.Context, s raft.Server) error {
+func (n *node) replaceable(ctx context.Context, s raft.Server, by string) error {
 	contact, ok := n.transport.Contact(s.ID)
 	if s.ID == n.self || ok && time.Since(contact.At) < recentContact {
 		return fmt.Errorf("%w: node id %s is in use by a live instance", errRejected, nodeOf(s.ID))
@@ -342,10 +343,14 @@ func (n *node) replaceable(ctx context.Context, s raft.Server) error {
 	ctx, cancel := context.WithTimeout(ctx, introTimeout)
 	defer cancel()
 	conn, _, err := n.port.connect(ctx, kindPeer, string(s.Address), string(s.ID))
-	if err != nil {
+	switch {
+	case err == nil:
+		conn.Close()
+	case string(s.Address) == by, errors.Is(err, errRefused), errors.Is(err, syscall.ECONNREFUSED):
 		return nil
+	default:
+		return fmt.Errorf("member %s at %s does not answer (%w) but may live; if it never comes back, remove it first: POST /cluster/remove?node=%s", nodeOf(s.ID), s.Address, err, nodeOf(s.ID))
 	}
-	conn.Close()
 	return fmt.Errorf("%w: node id %s is in use by a live instance at %s", errRejected, nodeOf(s.ID), s.Address)
 }
 
@@ -486,6 +491,6 @@ func (n *node) status() *peerpb.StatusResponse {
 		Leader: string(leader), LeaderAddress: string(addr),
 		Term: n.raft.CurrentTerm(), CommitIndex: n.raft.CommitIndex(),
 		AppliedIndex: v.Index(), LastLogIndex: n.raft.LastIndex(), Hash: v.Hash(),
-		Ready: n.ready.Load(), Role: n.raft.State().String(),
+		Ready: n.healthy(), Role: n.raft.State().String(),
 	}
 }

@@ -729,3 +729,25 @@ func TestNewLeaderDoesNotTakeADeadNodeForOneThatIsBack(t *testing.T) {
 		t.Error("a life that renewed its lease is not back")
 	}
 }
+
+func TestNodeThatLagsIsNotReadyForTheLoadBalancer(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		cut, leader := c.followers()[0], c.leader()
+		if !cut.healthy() || cut.raftStats().FailureTolerance != 1 || leader.raftStats().FailureTolerance != 1 {
+			t.Errorf("healthy cluster: %v, tolerance %d and %d", cut.Health(), cut.raftStats().FailureTolerance, leader.raftStats().FailureTolerance)
+		}
+		c.net.Isolate(cut.id)
+		time.Sleep(readyStale + time.Second)
+		if cut.healthy() {
+			t.Errorf("cut off for %v: %v", readyStale+time.Second, cut.Health())
+		}
+		if _, err := cut.Readable(t.Context()); err != nil {
+			t.Errorf("a lookup on it: %v", err)
+		}
+		if got := leader.clusterStatus(t.Context()).FailureTolerance; got != 0 {
+			t.Errorf("tolerance %d without one of three, want 0", got)
+		}
+		c.net.Heal()
+		c.eventually(5*time.Second, "%s is healthy again", cut.healthy, cut.id)
+	})
+}

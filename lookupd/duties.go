@@ -304,7 +304,8 @@ func (n *node) startLeading(ctx context.Context, term uint64) (stop func()) {
 // wait for it.
 func (n *node) noteLeader() {
 	_, leader := n.raft.LeaderWithID()
-	if previous := n.lastLeader.Swap(&leader); previous == nil || *previous != leader {
+	previous := n.lastLeader.Swap(&leader)
+	if previous == nil && leader != "" || previous != nil && *previous != leader {
 		if leader == "" {
 			n.log.Warn("no leader", "term", n.raft.CurrentTerm())
 		} else {

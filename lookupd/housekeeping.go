@@ -60,6 +60,7 @@ func (n *node) renewWith(ctx context.Context, id raft.ServerID, addr raft.Server
 		}
 		return
 	}
+	n.toldLive.Store(resp.Live)
 	n.fresh.answered(asked.Add(-time.Duration(resp.Age)), resp.Applied, n.View().Index())
 }
 

@@ -47,12 +47,12 @@ type memberStatus struct {
 	HTTPAddress   string `json:"http_address"`
 	Role          string `json:"role"`
 	Voter         bool   `json:"voter"`
-	Healthy       bool   `json:"healthy"` // answers, and follows the leader this node knows
-	Ready         bool   `json:"ready"`
+	Healthy       bool   `json:"healthy"` // answers, is ready, and follows the leader this node knows
+	Ready         bool   `json:"ready"`   // as its /readyz
 	Term          uint64 `json:"term"`
 	AppliedIndex  uint64 `json:"applied_index"`
 	LastLogIndex  uint64 `json:"last_log_index"`
-	Lag           uint64 `json:"lag"`             // entries its copy lacks of this node's commit index
+	Lag           uint64 `json:"lag"`             // entries its copy lacks of what is committed
 	LastContactMS int64  `json:"last_contact_ms"` // since the leader heard it, or it the leader; -1: unknown
 	RegistryHash  string `json:"registry_hash"`
 	Version       string `json:"version"`
@@ -109,9 +109,12 @@ func (n *node) clusterStatus(ctx context.Context) clusterStatus {
 	}
 	servers := n.servers()
 	answers := n.askMembers(ctx, servers, own)
-	healthy := 0
+	healthy, commit := 0, own.CommitIndex
+	for _, answer := range answers {
+		commit = max(commit, answer.GetCommitIndex())
+	}
 	for i, s := range servers {
-		m := n.memberStatus(s, answers[i], string(leader), own.CommitIndex)
+		m := n.memberStatus(s, answers[i], string(leader), commit)
 		if m.Voter {
 			st.Voters++
 			if m.Healthy {
@@ -165,7 +168,7 @@ func (n *node) memberStatus(s raft.Server, st *peerpb.StatusResponse, leader str
 	if !m.Voter {
 		m.Role = "nonvoter"
 	}
-	m.Healthy = leader != "" && st.Leader == leader
+	m.Healthy = st.Ready && leader != "" && st.Leader == leader
 	if commit > st.AppliedIndex {
 		m.Lag = commit - st.AppliedIndex
 	}

@@ -156,10 +156,17 @@ func (a *httpAPI) awaitChange(ctx context.Context, q *query, watch watch) (fresh
 			ending.Stop()
 		}
 	}()
+	absent := false // the topic asked for, when last looked
 	for stop := crowded; ; {
 		fresh := a.reg.Freshness()
 		view := a.reg.View()
 		changed, next := watch(a, view, q.topic)
+		if q.topic != "" && view.Topic(q.topic) == nil {
+			if absent {
+				changed = 0 // some other topic came or went
+			}
+			absent = true
+		}
 		if changed > q.index || stop {
 			return fresh, view
 		}

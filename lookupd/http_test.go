@@ -367,6 +367,7 @@ func TestBlockingQueries(t *testing.T) {
 		{"nothing", "/lookup?topic=t&index=9&wait=2m", nil, 2 * time.Minute, `"b","c"`},
 		{"wait beyond the most", "/lookup?topic=t&index=9&wait=20m", nil, maxWait, `"b","c"`},
 		{"new topic", "/lookup?topic=new&index=9", func(t *testing.T, f *fakeRegistry) { f.apply(t, createTopic("new")) }, time.Second, `"channels":[]`},
+		{"another new topic", "/lookup?topic=new&index=9", func(t *testing.T, f *fakeRegistry) { f.apply(t, createTopic("other")) }, defaultWait, "TOPIC_NOT_FOUND"},
 		{"topic deleted", "/lookup?topic=t&index=9", func(t *testing.T, f *fakeRegistry) { f.apply(t, deleteTopic("t")) }, time.Second, "TOPIC_NOT_FOUND"},
 		{"channels", "/channels?topic=t&index=9", func(t *testing.T, f *fakeRegistry) { f.apply(t, createChannel("t", "new")) }, time.Second, `"new"`},
 		{"topics", "/topics?index=9", func(t *testing.T, f *fakeRegistry) { f.apply(t, createTopic("new")) }, time.Second, `"new"`},

@@ -90,6 +90,7 @@ type node struct {
 
 	lastLeader    atomic.Pointer[raft.ServerID]
 	leaderChanges atomic.Uint64
+	toldLive      atomic.Uint32 // live voters as the leader last counted them
 	stopping      atomic.Bool
 	serial        atomic.Uint64
 
@@ -314,7 +315,8 @@ func (n *node) Close() error {
 			s.Stop()
 		}
 		n.peers.Close()
-		n.port.Close() // ends the reads that Raft's goroutines wait in
+		n.transport.Close() // before what it accepts from, which it would report as a fault
+		n.port.Close()      // ends the reads that Raft's goroutines wait in
 		err := future.Error()
 		n.wg.Wait()
 		stopped <- errors.Join(err, n.store.close())

@@ -123,6 +123,9 @@ func (o *Options) Validate() error {
 		return err
 	}
 	if !o.clustered() {
+		if o.TLSCert != "" || o.RaftAdvertise != "" {
+			return errors.New("--raft-tls-* and --raft-advertise are for members of a cluster, which need a --data-path")
+		}
 		return nil
 	}
 	return o.validateCluster()

@@ -29,6 +29,7 @@ func TestOptionsValidate(t *testing.T) {
 		{"undialable address", func(o *Options) { o.NodeID, o.DataPath, o.InitialCluster = "n1", "d", []string{"n1=0.0.0.0:4162"} }, "cannot be dialled"},
 		{"bad id", func(o *Options) { o.NodeID, o.DataPath = "n/1", "d" }, "--node-id"},
 		{"bad join", func(o *Options) { o.NodeID, o.DataPath, o.Join = "n1", "d", "a" }, "--join"},
+		{"TLS without cluster", func(o *Options) { o.TLSCert = "x" }, "need a --data-path"},
 		{"short grace", func(o *Options) { o.SessionGrace = 30 * time.Second }, "--session-grace"},
 		{"unknown timing", func(o *Options) { o.RaftTiming = "alone" }, "--raft-timing"},
 		{"election under heartbeat", func(o *Options) { o.HeartbeatTimeout, o.ElectionTimeout = time.Second, 500*time.Millisecond }, "--raft-election-timeout"},

@@ -251,7 +251,7 @@ func (s *peerService) Renew(_ context.Context, req *peerpb.RenewRequest) (*peerp
 	}
 	d.renewed(life{req.Node, req.Epoch})
 	n.compareHash(req.Node, req.Applied, req.Hash)
-	return &peerpb.RenewResponse{Applied: n.View().Index(), Age: int64(age)}, nil
+	return &peerpb.RenewResponse{Applied: n.View().Index(), Age: int64(age), Live: uint32(n.liveVoters())}, nil
 }
 
 func (s *peerService) Transfer(ctx context.Context, req *peerpb.TransferRequest) (*peerpb.TransferResponse, error) {

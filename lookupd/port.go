@@ -71,7 +71,7 @@ type port struct {
 }
 
 func newPort(ln net.Listener, advertise string, dial dialer, log hclog.Logger) *port {
-	p := &port{ln: ln, advertise: advertise, dial: dial, log: log, conns: make(map[net.Conn]struct{}), lost: make(chan string, maxLost)}
+	p := &port{ln: ln, advertise: advertise, dial: dial, log: newCalmLogger(log), conns: make(map[net.Conn]struct{}), lost: make(chan string, maxLost)}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.raft, p.peer, p.stranger = newSubListener(p), newSubListener(p), newSubListener(p)
 	return p

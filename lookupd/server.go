@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"golang.org/x/net/netutil"
 
 	"nsqraft/internal/httpapi"
 	"nsqraft/internal/wire"
@@ -150,7 +149,7 @@ func (s *Server) serve(m *metrics) error {
 		}
 	})
 	s.wg.Go(func() {
-		if err := s.http.Serve(netutil.LimitListener(s.httpListener, maxHTTPConns)); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.http.Serve(httpapi.Listener(s.httpListener, maxHTTPConns)); !errors.Is(err, http.ErrServerClosed) {
 			s.fail(fmt.Errorf("serve HTTP: %w", err))
 		}
 	})

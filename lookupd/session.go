@@ -198,11 +198,18 @@ func (s *session) read() {
 	}
 }
 
-// readLine waits for the next command as long as a silent nsqd may live, and
-// then no longer than commandTimeout for the rest of it.
+// patience is how long the peer may be silent: an nsqd identifies at once.
+func (s *session) patience() time.Duration {
+	if !s.identified {
+		return minIdleTimeout
+	}
+	return s.idleTimeout()
+}
+
+// readLine waits for the next command as long as its patience lasts, and then no longer than commandTimeout for the rest of it.
 func (s *session) readLine() ([]byte, error) {
 	if s.r.Buffered() == 0 {
-		s.conn.SetReadDeadline(time.Now().Add(s.idleTimeout()))
+		s.conn.SetReadDeadline(time.Now().Add(s.patience()))
 		if _, err := s.r.Peek(1); err != nil {
 			return nil, err
 		}

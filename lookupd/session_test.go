@@ -458,7 +458,7 @@ func TestSlowClients(t *testing.T) {
 		want     []string
 	}{
 		{"no magic", "  V", magicTimeout, nil},
-		{"no command", "  V1", 10 * time.Minute, nil},
+		{"no command", "  V1", minIdleTimeout, nil},
 		{"half a line", "  V1PIN", commandTimeout, nil},
 		{"half a size", "  V1IDENTIFY\n\x00", commandTimeout, []string{"E_BAD_BODY IDENTIFY failed to read body size"}},
 		{"half a body", "  V1IDENTIFY\n\x00\x00\x00\x10{", commandTimeout, []string{"E_BAD_BODY IDENTIFY failed to read body"}},

@@ -34,8 +34,8 @@ const (
 var (
 	// errNotLeader: certainly not committed; another node leads, or none.
 	errNotLeader = errors.New("not the leader")
-	// errRejected: the batch itself is at fault and will never be accepted.
-	errRejected = errors.New("batch refused")
+	// errRejected: what was asked for is at fault itself and will never be done.
+	errRejected = errors.New("refused")
 )
 
 // States of a proposal, which move once from queued to one of the others and

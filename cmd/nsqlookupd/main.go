@@ -118,9 +118,12 @@ func serve(server *lookupd.Server, log hclog.Logger, reload func() error) int {
 // reload takes over what may change in a running server: the log level and
 // the certificates.
 func reload(args []string, env func(string) (string, bool), stderr io.Writer, server *lookupd.Server, log hclog.Logger) error {
-	opts, _, err := load(args, env, stderr)
+	opts, warnings, err := load(args, env, stderr)
 	if err != nil {
 		return err
+	}
+	for _, w := range warnings {
+		log.Warn(w)
 	}
 	if err := server.Reload(); err != nil {
 		return err

@@ -13,12 +13,13 @@
 // not mean unlimited, see MaxIgnoredBody. Stock reads up to 150 MiB into memory.
 //
 // Answers are not bounded in time, because a blocking query and a profile take
-// minutes; see NewServer. Connections are best capped at the listener.
+// minutes; each write of one is, see Listener.
 //
-//	handler.go  Handler, Response, Error and their rendering
-//	request.go  query and body of a request
-//	router.go   Router: routing, panics, access log
-//	server.go   http.Server with the limits all daemons share
+//	handler.go   Handler, Response, Error and their rendering
+//	request.go   query and body of a request
+//	router.go    Router: routing, panics, access log
+//	server.go    http.Server with the limits all daemons share
+//	listener.go  connections: how many, and for how long they may not be read
 //
 // The package starts no goroutine.
 package httpapi

@@ -416,6 +416,7 @@ type RenewResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Applied       uint64                 `protobuf:"varint,1,opt,name=applied,proto3" json:"applied,omitempty"` // index of the leader's copy when it answered
 	Age           int64                  `protobuf:"varint,2,opt,name=age,proto3" json:"age,omitempty"`         // nanoseconds since the leader last knew that it led
+	Live          uint32                 `protobuf:"varint,3,opt,name=live,proto3" json:"live,omitempty"`       // voters that the leader has just heard, itself included
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -460,6 +461,13 @@ func (x *RenewResponse) GetApplied() uint64 {
 func (x *RenewResponse) GetAge() int64 {
 	if x != nil {
 		return x.Age
+	}
+	return 0
+}
+
+func (x *RenewResponse) GetLive() uint32 {
+	if x != nil {
+		return x.Live
 	}
 	return 0
 }
@@ -676,9 +684,9 @@ type StatusResponse struct {
 	CommitIndex   uint64                 `protobuf:"varint,12,opt,name=commit_index,json=commitIndex,proto3" json:"commit_index,omitempty"`
 	AppliedIndex  uint64                 `protobuf:"varint,13,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
 	LastLogIndex  uint64                 `protobuf:"varint,14,opt,name=last_log_index,json=lastLogIndex,proto3" json:"last_log_index,omitempty"`
-	Hash          uint64                 `protobuf:"varint,15,opt,name=hash,proto3" json:"hash,omitempty"` // of the registry at applied_index
-	Ready         bool                   `protobuf:"varint,16,opt,name=ready,proto3" json:"ready,omitempty"`
-	Role          string                 `protobuf:"bytes,17,opt,name=role,proto3" json:"role,omitempty"` // raft's state: Leader, Follower, Candidate
+	Hash          uint64                 `protobuf:"varint,15,opt,name=hash,proto3" json:"hash,omitempty"`   // of the registry at applied_index
+	Ready         bool                   `protobuf:"varint,16,opt,name=ready,proto3" json:"ready,omitempty"` // as /readyz
+	Role          string                 `protobuf:"bytes,17,opt,name=role,proto3" json:"role,omitempty"`    // raft's state: Leader, Follower, Candidate
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1054,10 +1062,11 @@ const file_peer_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
 	"\aapplied\x18\x03 \x01(\x04R\aapplied\x12\x12\n" +
-	"\x04hash\x18\x04 \x01(\x04R\x04hash\";\n" +
+	"\x04hash\x18\x04 \x01(\x04R\x04hash\"O\n" +
 	"\rRenewResponse\x12\x18\n" +
 	"\aapplied\x18\x01 \x01(\x04R\aapplied\x12\x10\n" +
-	"\x03age\x18\x02 \x01(\x03R\x03age\"%\n" +
+	"\x03age\x18\x02 \x01(\x03R\x03age\x12\x12\n" +
+	"\x04live\x18\x03 \x01(\rR\x04live\"%\n" +
 	"\x0fTransferRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\"\x12\n" +
 	"\x10TransferResponse\"#\n" +
