@@ -213,8 +213,10 @@ func (c *testCluster) leader() *testNode {
 	var leader *testNode
 	c.eventually(10*time.Second, "a leader that leads", func() bool {
 		for _, n := range c.nodes {
-			if n.up && n.raft.State() == raft.Leader && n.readTerm.Load() == n.raft.CurrentTerm() {
-				if _, err := n.Consistent(c.t.Context()); err == nil {
+			leads := func() bool { return n.raft.State() == raft.Leader && n.readTerm.Load() == n.raft.CurrentTerm() }
+			if n.up && leads() {
+				// A leader that has been succeeded asks its successor.
+				if _, err := n.Consistent(c.t.Context()); err == nil && leads() {
 					leader = n
 					return true
 				}

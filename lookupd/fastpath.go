@@ -64,7 +64,13 @@ func (n *node) succeed(ctx context.Context) {
 		select {
 		case id := <-n.port.lost:
 			l, ok := n.following()
-			if !ok || string(l.id) != id || l == stoodAgainst || !n.crashed(ctx, l.addr) {
+			if !ok || string(l.id) != id || l == stoodAgainst {
+				continue
+			}
+			for len(n.port.lost) > 0 {
+				<-n.port.lost // what is found out now answers for these as well
+			}
+			if !n.crashed(ctx, l.addr) {
 				continue
 			}
 			sleep(ctx, time.Duration(n.rank(ctx, l.id))*rankPause)

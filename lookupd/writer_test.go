@@ -156,7 +156,7 @@ func TestWriterWithoutLeaderSendsNothingAndSaysSo(t *testing.T) {
 
 func TestWriterTakesABatchBackThatNoLeaderHas(t *testing.T) {
 	withWriter(t, func(t *testing.T, w *writer, l *fakeLog) {
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 102*time.Millisecond) // not at a retry
 		defer cancel()
 		l.on = func(_ int, apply func()) error {
 			if ctx.Err() == nil {
