@@ -21,6 +21,9 @@ const (
 	// joinTimeout bounds what a join may take on the leader: two changes of
 	// the configuration.
 	joinTimeout = 5 * time.Second
+	// transferTimeout bounds a transfer of leadership: a leader whose disk
+	// hangs, or that fell silent, does not even refuse.
+	transferTimeout = 5 * time.Second
 	// promoteLag is how many entries a non-voter may lack to be made a voter.
 	promoteLag = 100
 	// recentContact: a member that answered the leader this recently is live.
@@ -330,8 +333,10 @@ func (n *node) promote(ctx context.Context) {
 // transfer hands leadership to node, or to the most advanced voter if node is
 // empty, whoever leads now.
 func (n *node) transfer(ctx context.Context, to string) error {
+	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
+	defer cancel()
 	if n.raft.State() == raft.Leader {
-		return n.transferLocally(to)
+		return n.transferLocally(ctx, to)
 	}
 	addr, id := n.raft.LeaderWithID()
 	if id == "" {
@@ -347,7 +352,7 @@ func (n *node) transfer(ctx context.Context, to string) error {
 	return nil
 }
 
-func (n *node) transferLocally(to string) error {
+func (n *node) transferLocally(ctx context.Context, to string) error {
 	future := n.raft.LeadershipTransfer
 	if to != "" {
 		if to == n.identity.Node && n.raft.State() == raft.Leader {
@@ -359,7 +364,7 @@ func (n *node) transferLocally(to string) error {
 		}
 		future = func() raft.Future { return n.raft.LeadershipTransferToServer(server.ID, server.Address) }
 	}
-	err := future().Error()
+	err := await(ctx, future())
 	if errors.Is(err, raft.ErrNotLeader) {
 		return errNotLeader
 	}
