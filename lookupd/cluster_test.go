@@ -680,6 +680,21 @@ func TestGracefulStopOfALeaderWhoseDiskHangsIsBounded(t *testing.T) {
 	})
 }
 
+func TestMissedObservationOfALeaderIsMadeUpFor(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		n := c.followers()[0]
+		changed := n.leading.wait()
+		// As if the leader had been heard before anyone observed Raft, or the
+		// observation had been dropped: whoever waits for a leader still waits.
+		n.lastLeader.Store(new(raft.ServerID))
+		select {
+		case <-changed:
+		case <-time.After(time.Second):
+			t.Error("who waits for a leader is not woken though one is known")
+		}
+	})
+}
+
 func TestPausedClusterEndsNothing(t *testing.T) {
 	inCluster(t, 3, func(t *testing.T, c *testCluster) {
 		s := c.connect(c.followers()[0], "nsqd")
