@@ -24,6 +24,9 @@ const (
 	// joinTimeout bounds what a join may take on the leader: two changes of
 	// the configuration.
 	joinTimeout = 5 * time.Second
+	// transferTimeout bounds a transfer of leadership: a leader whose disk
+	// hangs, or that fell silent, does not even refuse.
+	transferTimeout = 5 * time.Second
 	// promoteLag is how many entries a non-voter may lack to be made a voter.
 	promoteLag = 100
 	// recentContact: a member that answered the leader this recently is live.
@@ -375,8 +378,10 @@ func (n *node) promote(ctx context.Context) {
 // transfer hands leadership to node, or to the most advanced voter if node is
 // empty, whoever leads now.
 func (n *node) transfer(ctx context.Context, to string) error {
+	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
+	defer cancel()
 	if n.raft.State() == raft.Leader {
-		return n.transferLocally(to)
+		return n.transferLocally(ctx, to)
 	}
 	addr, id := n.raft.LeaderWithID()
 	if id == "" {
@@ -394,7 +399,7 @@ func (n *node) transfer(ctx context.Context, to string) error {
 
 // transferLocally hands leadership on, and only to a voter that answers: Raft
 // would wait for the others, and may do so for ever (see transferWatch).
-func (n *node) transferLocally(to string) error {
+func (n *node) transferLocally(ctx context.Context, to string) error {
 	if to == n.identity.Node && n.raft.State() == raft.Leader {
 		return nil
 	}
@@ -408,7 +413,7 @@ func (n *node) transferLocally(to string) error {
 	if !ok && n.raft.State() == raft.Leader {
 		return errors.New("transfer leadership: no voter that could have it answers")
 	}
-	err := n.raft.LeadershipTransferToServer(target.ID, target.Address).Error()
+	err := await(ctx, n.raft.LeadershipTransferToServer(target.ID, target.Address))
 	if errors.Is(err, raft.ErrNotLeader) {
 		return errNotLeader
 	}

@@ -646,6 +646,65 @@ func TestGracefulStopEndsNoSessionWhileItDrains(t *testing.T) {
 	})
 }
 
+// hangingDisk is a log in memory whose writes hang while it is told to.
+type hangingDisk struct {
+	raftguard.Backend
+	hang chan struct{} // full: the next write hangs until it is emptied
+}
+
+func (d *hangingDisk) StoreLogs(logs []*raft.Log) error {
+	d.hang <- struct{}{}
+	<-d.hang
+	return d.Backend.StoreLogs(logs)
+}
+
+func TestGracefulStopOfALeaderWhoseDiskHangsIsBounded(t *testing.T) {
+	c := newTestCluster(t, 3)
+	c.inBubble(func() {
+		disks := make(map[string]*hangingDisk)
+		for _, id := range c.ids {
+			store := memoryStorage(id)
+			disks[id] = &hangingDisk{raft.NewInmemStore(), make(chan struct{}, 1)}
+			store.log = raftguard.NewStore(disks[id], id, func(error) {})
+			c.nodes[id] = &testNode{id: id, store: store}
+			c.start(id)
+		}
+		leader := c.leader()
+		disk := disks[leader.id]
+		disk.hang <- struct{}{}
+		leader.do(c.t.Context(), createTopic("orders"))
+
+		ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+		defer cancel()
+		begun, left := time.Now(), make(chan struct{})
+		go func() { defer close(left); leader.Leave(ctx) }()
+		select {
+		case <-left:
+			c.t.Logf("left after %v", time.Since(begun))
+		case <-time.After(leaveTimeout + time.Second):
+			c.t.Errorf("still not left %v after it was told to", time.Since(begun))
+		}
+		<-disk.hang // for the node to be closed
+		<-left
+		time.Sleep(time.Second)
+	})
+}
+
+func TestMissedObservationOfALeaderIsMadeUpFor(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		n := c.followers()[0]
+		changed := n.leading.wait()
+		// As if the leader had been heard before anyone observed Raft, or the
+		// observation had been dropped: whoever waits for a leader still waits.
+		n.lastLeader.Store(new(raft.ServerID))
+		select {
+		case <-changed:
+		case <-time.After(time.Second):
+			t.Error("who waits for a leader is not woken though one is known")
+		}
+	})
+}
+
 func TestPausedClusterEndsNothing(t *testing.T) {
 	inCluster(t, 3, func(t *testing.T, c *testCluster) {
 		s := c.connect(c.followers()[0], "nsqd")

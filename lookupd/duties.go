@@ -269,7 +269,7 @@ func (n *node) watch(ctx context.Context) {
 	stop := func() {}
 	defer func() { stop() }()
 	var term uint64
-	poll := time.NewTicker(100 * time.Millisecond) // an observation may be dropped
+	poll := time.NewTicker(100 * time.Millisecond) // an observation may be dropped, or come before the observer
 	defer poll.Stop()
 	for {
 		if now := n.raft.CurrentTerm(); n.raft.State() != raft.Leader {
@@ -283,6 +283,11 @@ func (n *node) watch(ctx context.Context) {
 		case <-events:
 			n.noteLeader()
 		case <-poll.C:
+			// Only if it did: a notification cuts attempts in flight short.
+			_, leader := n.raft.LeaderWithID()
+			if noted := n.lastLeader.Load(); noted == nil && leader != "" || noted != nil && *noted != leader {
+				n.noteLeader()
+			}
 		case <-ctx.Done():
 			return
 		}

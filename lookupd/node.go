@@ -348,7 +348,7 @@ func (n *node) Leave(ctx context.Context) {
 func (n *node) handOver(ctx context.Context) {
 	n.stopping.Store(true)
 	for try := 0; try < 3 && ctx.Err() == nil && n.raft.State() == raft.Leader && len(n.voterIDs()) > 1; try++ {
-		if err := n.transferLocally(""); err != nil {
+		if err := n.transferLocally(ctx, ""); err != nil {
 			n.log.Warn("leadership transfer", "err", err)
 			sleep(ctx, 20*time.Millisecond)
 			continue

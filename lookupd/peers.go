@@ -182,23 +182,30 @@ func (n *node) applyLocally(ctx context.Context, batch []byte) (fsm.Outcome, err
 	}
 	term := n.raft.CurrentTerm()
 	future := n.raft.Apply(batch, enqueue)
-	done := make(chan error, 1)
-	// The future of a leader whose disk hangs resolves only when Raft shuts
-	// down: that, at the latest, ends the goroutine.
-	go func() { done <- future.Error() }()
-	select {
-	case err := <-done:
-		if n.transfers.note(err, term, time.Now()) {
-			n.fatal(fmt.Errorf("a leadership transfer does not come to an end, and until it does this leader would refuse every write (hashicorp/raft#696); start this node again: %w", err))
-		}
-		if err != nil {
-			return fsm.Outcome{}, raftError(err)
-		}
-	case <-ctx.Done():
-		return fsm.Outcome{}, fmt.Errorf("%w: %w", errUnknown, ctx.Err())
+	err := await(ctx, future)
+	if ctx.Err() == nil && n.transfers.note(err, term, time.Now()) {
+		n.fatal(fmt.Errorf("a leadership transfer does not come to an end, and until it does this leader would refuse every write (hashicorp/raft#696); start this node again: %w", err))
+	}
+	if err != nil {
+		return fsm.Outcome{}, raftError(err)
 	}
 	n.metrics.raftApply.Observe(time.Since(begun).Seconds())
 	return future.Response().(fsm.Outcome), nil
+}
+
+// await returns the error of future, or ctx's if that ends first. The future of
+// a leader whose disk hangs resolves when the disk comes back or Raft shuts
+// down: that, at the latest, ends the goroutine. (Only a transfer that Raft had
+// not begun when it shut down is never answered; the process ends then.)
+func await(ctx context.Context, future raft.Future) error {
+	done := make(chan error, 1)
+	go func() { done <- future.Error() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // raftError says what an error of raft.Apply means for the entry: certainly
@@ -255,7 +262,7 @@ func (s *peerService) Renew(_ context.Context, req *peerpb.RenewRequest) (*peerp
 }
 
 func (s *peerService) Transfer(ctx context.Context, req *peerpb.TransferRequest) (*peerpb.TransferResponse, error) {
-	if err := s.node.transferLocally(req.Node); err != nil {
+	if err := s.node.transferLocally(ctx, req.Node); err != nil {
 		return nil, toStatus(err)
 	}
 	return &peerpb.TransferResponse{}, nil

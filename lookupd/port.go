@@ -171,7 +171,8 @@ func (p *port) connect(ctx context.Context, kind byte, addr, to string) (net.Con
 }
 
 func (p *port) introduce(ctx context.Context, conn *portConn, kind byte, addr, to string) (*peerpb.HelloReply, error) {
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	// On raw: conn.Conn is about to be replaced.
+	stop := context.AfterFunc(ctx, func() { conn.raw.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if p.tls != nil {
 		_, client := p.tls()

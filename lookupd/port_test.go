@@ -3,6 +3,7 @@ package lookupd
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -62,6 +63,23 @@ func TestPortHandsEachKindToItsListener(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Only the race detector can see it fail.
+func TestPortGivesUpADialWhileTLSBegins(t *testing.T) {
+	client, server := net.Pipe()
+	defer server.Close()
+	p := newPort(newDeafListener(), "a:4162", func(context.Context, string) (net.Conn, error) { return client, nil }, hclog.NewNullLogger())
+	p.self = func() (string, string) { return "c1", "a/1" }
+	ctx, cancel := context.WithCancel(t.Context())
+	p.tls = func() (server, client *tls.Config) {
+		cancel()
+		time.Sleep(10 * time.Millisecond) // for what the end of ctx sets off
+		return nil, new(tls.Config)
+	}
+	if _, _, err := p.connect(ctx, kindPeer, "b:4162", "b/1"); err == nil {
+		t.Error("connected after its context had ended")
+	}
 }
 
 func TestPortRefusesWhoMeansAnother(t *testing.T) {

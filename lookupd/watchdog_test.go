@@ -34,7 +34,7 @@ func TestStuckTransferEndsTheProcess(t *testing.T) {
 
 		// This node does not take that way.
 		time.Sleep(time.Second)
-		if err := leader.transferLocally(away.id); err == nil || !strings.Contains(err.Error(), "answers") {
+		if err := leader.transferLocally(t.Context(), away.id); err == nil || !strings.Contains(err.Error(), "answers") {
 			t.Errorf("transfer to a server that is away: %v, want it refused", err)
 		}
 		c.must(follower.do(t.Context(), createTopic("writable")))

@@ -127,7 +127,7 @@ func (t *Transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress,
 // isHeartbeat tells heartbeats from replication just as NetworkTransport does
 // when it receives them.
 func isHeartbeat(req *raft.AppendEntriesRequest) bool {
-	return req.Term != 0 && (len(req.RPCHeader.Addr) > 0 || req.Leader != nil) &&
+	return req.Term != 0 && len(req.RPCHeader.Addr) > 0 &&
 		req.PrevLogEntry == 0 && req.PrevLogTerm == 0 &&
 		len(req.Entries) == 0 && req.LeaderCommitIndex == 0
 }
