@@ -30,6 +30,7 @@ type testCluster struct {
 	ids   []string
 	nodes map[string]*testNode
 	tweak func(*Options)
+	disk  func(id string) *storage // a new node's; nil: memoryStorage
 }
 
 type testNode struct {
@@ -130,7 +131,9 @@ func (c *testCluster) start(id string) *testNode {
 		n = &testNode{id: id}
 		c.nodes[id] = n
 	}
-	if n.store == nil {
+	if n.store == nil && c.disk != nil {
+		n.store = c.disk(id)
+	} else if n.store == nil {
 		n.store = memoryStorage(id)
 	}
 	n.sessions = &heldSessions{live: make(map[fsm.SessionID]bool)}
