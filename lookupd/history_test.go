@@ -235,9 +235,9 @@ func (s topicState) deleteChannel(o op) (bool, topicState) {
 	return o.outcome == unknown || o.result == fsm.ResultNotFound, s
 }
 
-// checkTimeout bounds the search for one linearization. One that is not over by
+// searchTimeout bounds the search for one linearization. One that is not over by
 // then has shown nothing, and that is a failure.
-const checkTimeout = 30 * time.Second
+const searchTimeout = 30 * time.Second
 
 // linearizable checks that all writes and consistent lookups can have happened
 // one after another in an order that nobody who looked at the clock could tell
@@ -311,12 +311,12 @@ func linearize(what string, model porcupine.Model, ops []op) []string {
 	for i, o := range ops {
 		in[i] = porcupine.Operation{ClientId: i, Input: o, Call: o.call.order, Return: o.ret.order}
 	}
-	result, info := porcupine.CheckOperationsVerbose(model, in, checkTimeout)
+	result, info := porcupine.CheckOperationsVerbose(model, in, searchTimeout)
 	switch result {
 	case porcupine.Ok:
 		return nil
 	case porcupine.Unknown:
-		return []string{fmt.Sprintf("inconclusive: %s: %d ops were too many for %v", what, len(ops), checkTimeout)}
+		return []string{fmt.Sprintf("inconclusive: %s: %d ops were too many for %v", what, len(ops), searchTimeout)}
 	}
 	return []string{fmt.Sprintf("not linearizable: %s: %s", what, stuck(ops, info))}
 }

@@ -171,7 +171,7 @@ func (n *node) restore() error {
 			err = errors.Join(n.registry.Restore(rd), rd.Close())
 		}
 		if err != nil {
-			return fmt.Errorf("snapshot %s is damaged (%w); move the data path away and start this node with an empty one: the others will bring it up to date", snapshots[0].ID, err)
+			return fmt.Errorf("snapshot %s is damaged (%w); %s", snapshots[0].ID, err, startEmpty)
 		}
 		n.log.Info("restored snapshot", "id", meta.ID, "index", meta.Index)
 	}
@@ -183,10 +183,13 @@ func (n *node) restore() error {
 	if err != nil {
 		return fmt.Errorf("read the log's end: %w", err)
 	}
+	if err := n.checkWhole(snapshots, mark, last); err != nil {
+		return err
+	}
 	for index := n.registry.View().Index() + 1; index <= min(mark, last); index++ {
 		var entry raft.Log
 		if err := n.store.log.GetLog(index, &entry); err != nil {
-			return fmt.Errorf("replay log entry %d: %w; move the data path away and start this node with an empty one: the others will bring it up to date", index, err)
+			return fmt.Errorf("replay log entry %d: %w; %s", index, err, startEmpty)
 		}
 		switch entry.Type { // as Raft hands entries to its state machine
 		case raft.LogCommand:
@@ -194,6 +197,22 @@ func (n *node) restore() error {
 		case raft.LogConfiguration:
 			n.machine.StoreConfiguration(entry.Index, raft.Configuration{})
 		}
+	}
+	return nil
+}
+
+// checkWhole returns an error if snapshot and log together lack anything that
+// this node has had. Its vote would then count for what it does not know any more.
+func (n *node) checkWhole(snapshots []*raft.SnapshotMeta, mark, last uint64) error {
+	var snapshot uint64 // up to where it holds everything, as Raft will see it
+	if len(snapshots) > 0 {
+		snapshot = snapshots[0].Index
+	}
+	if n.store.wholeFrom > snapshot+1 {
+		return fmt.Errorf("the log in %s begins at entry %d and there is no snapshot of what came before; %s", n.opts.DataPath, n.store.wholeFrom, startEmpty)
+	}
+	if mark > max(snapshot, last) {
+		return fmt.Errorf("the log in %s ends at entry %d, but this node has applied entry %d; %s", n.opts.DataPath, max(snapshot, last), mark, startEmpty)
 	}
 	return nil
 }
