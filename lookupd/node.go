@@ -252,6 +252,23 @@ func (n *node) openRaft() error {
 		return fmt.Errorf("start raft: %w", err)
 	}
 	n.raft = r
+	if err := n.checkAddress(); err != nil {
+		return errors.Join(err, r.Shutdown().Error())
+	}
+	return nil
+}
+
+// checkAddress returns an error if the cluster knows this node by another address
+// than it has: the others would not find it. Most likely the folder is one of
+// another cluster, or was moved from another machine.
+func (n *node) checkAddress() error {
+	servers := n.servers()
+	for _, s := range servers {
+		if s.ID == n.self && string(s.Address) != n.address() && len(servers) > 1 {
+			return fmt.Errorf("by %s this is node %s of cluster %s, whose members know it at %s, not at %s; start it with that address, or with its own --data-path",
+				n.opts.DataPath, n.identity.Node, n.cluster(), s.Address, n.address())
+		}
+	}
 	return nil
 }
 
