@@ -30,6 +30,10 @@ func stockBin(app string) string { return filepath.Join(binDir, "stock", app) }
 func ourBin(app string) string { return filepath.Join(binDir, "ours", app) }
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 2 && os.Args[1] == withoutSync {
+		fmt.Fprintln(os.Stderr, runWithoutSync(os.Args[2:]))
+		os.Exit(1)
+	}
 	flag.Parse()
 	if err := build(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -21,6 +21,7 @@ type node struct {
 	tcp  string // where nsqd registers
 	http string // where lookups are asked
 	raft string // where its peers reach it
+	data string // its data path
 }
 
 // A cluster is three of our nsqlookupds. With -against=stock it is three stock
@@ -34,6 +35,18 @@ type cluster struct {
 // returns when all are ready.
 func startCluster(t testing.TB, flags ...string) *cluster {
 	t.Helper()
+	c := newCluster(t, func(id string) string { return filepath.Join(t.TempDir(), id) }, flags...)
+	for _, n := range c.nodes {
+		n.start()
+	}
+	c.waitReady(c.nodes...)
+	return c
+}
+
+// newCluster prepares three nodes, without starting them; dataPath names the data
+// path of each.
+func newCluster(t testing.TB, dataPath func(id string) string, flags ...string) *cluster {
+	t.Helper()
 	c := &cluster{t: t}
 	var members []string
 	for i := range 3 {
@@ -46,17 +59,16 @@ func startCluster(t testing.TB, flags ...string) *cluster {
 		args := []string{"--tcp-address=" + n.tcp, "--http-address=" + n.http, "--broadcast-address=127.0.0.1"}
 		if *against == "ours" {
 			bin = ourBin("nsqlookupd")
+			n.data = dataPath(n.id)
 			args = append(args,
-				"--data-path="+filepath.Join(t.TempDir(), n.id),
+				"--data-path="+n.data,
 				"--node-id="+n.id,
 				"--raft-address="+n.raft,
 				"--initial-cluster="+strings.Join(members, ","))
 			args = append(args, flags...)
 		}
 		n.process = newProcess(t, n.id, bin, args...)
-		n.start()
 	}
-	c.waitReady(c.nodes...)
 	return c
 }
 

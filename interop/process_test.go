@@ -139,6 +139,27 @@ func (p *process) stopWith(sig syscall.Signal) {
 	p.cmd, p.exited = nil, nil
 }
 
+// logged returns how long the process's log is now.
+func (p *process) logged() int64 {
+	info, err := os.Stat(p.log)
+	if err != nil {
+		return 0 // it has not started yet
+	}
+	return info.Size()
+}
+
+// says returns a check that the process's log has text in it, beyond its first
+// from bytes.
+func (p *process) says(text string, from int64) func() error {
+	return func() error {
+		b, err := os.ReadFile(p.log)
+		if err == nil && !bytes.Contains(b[from:], []byte(text)) {
+			err = fmt.Errorf("%s does not say %q", p.name, text)
+		}
+		return err
+	}
+}
+
 // tail returns the last n lines of a file.
 func tail(path string, n int) []byte {
 	b, err := os.ReadFile(path)

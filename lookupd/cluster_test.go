@@ -32,6 +32,7 @@ type testCluster struct {
 	ids   []string
 	nodes map[string]*testNode
 	tweak func(*Options)
+	disk  func(id string) *storage // a new node's; nil: memoryStorage
 }
 
 type testNode struct {
@@ -50,6 +51,14 @@ type heldSessions struct{ live sync.Map } // by fsm.SessionID
 
 func (h *heldSessions) Has(id fsm.SessionID) bool { _, ok := h.live.Load(id); return ok }
 func (h *heldSessions) CloseAll()                 { h.live.Clear() }
+
+func (h *heldSessions) hold(id fsm.SessionID, held bool) {
+	if held {
+		h.live.Store(id, true)
+	} else {
+		h.live.Delete(id)
+	}
+}
 
 // inCluster runs story in a bubble, on a cluster of n nodes that has formed.
 func inCluster(t *testing.T, n int, story func(t *testing.T, c *testCluster)) {
@@ -116,7 +125,9 @@ func (c *testCluster) start(id string) *testNode {
 		n = &testNode{id: id}
 		c.nodes[id] = n
 	}
-	if n.store == nil {
+	if n.store == nil && c.disk != nil {
+		n.store = c.disk(id)
+	} else if n.store == nil {
 		n.store = memoryStorage(id)
 		n.disk = &testDisk{InmemStore: raft.NewInmemStore()}
 		n.store.log = raftguard.NewStore(n.disk, "disk of "+id, func(error) {})
@@ -261,7 +272,7 @@ type testSession struct {
 func (c *testCluster) connect(n *testNode, name string) testSession {
 	c.t.Helper()
 	s := testSession{n, n.NewSession()}
-	n.sessions.live.Store(s.id, true)
+	n.sessions.hold(s.id, true)
 	c.must(n.do(c.t.Context(), openSession(s.id.Serial, nsqdNamed(name))))
 	return s
 }
@@ -639,7 +650,7 @@ func TestGracefulStopEndsNoSessionWhileItDrains(t *testing.T) {
 		s := c.connect(n, "nsqd")
 		c.register(s, "orders", "")
 		n.Leave(t.Context())
-		n.sessions.live.Delete(s.id) // the connections are closed, then HTTP requests are waited for
+		n.sessions.hold(s.id, false) // the connections are closed, then HTTP requests are waited for
 		time.Sleep(httpDrain)
 		c.kill(n.id)
 		c.seen(time.Second, "orders", "nsqd")
@@ -725,7 +736,7 @@ func TestStrayOfANodeIsEnded(t *testing.T) {
 		n := c.followers()[0]
 		s := c.connect(n, "nsqd")
 		c.register(s, "orders", "")
-		n.sessions.live.Delete(s.id) // its end was lost on the way
+		n.sessions.hold(s.id, false) // its end was lost on the way
 		c.seen(3*time.Second, "orders", "")
 	})
 }

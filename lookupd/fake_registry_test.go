@@ -221,6 +221,10 @@ func register(serial uint64, topic, channel string) *fsmpb.Mutation {
 	return &fsmpb.Mutation{Kind: &fsmpb.Mutation_Register{Register: &fsmpb.Register{Session: serial, Topic: topic, Channel: channel}}}
 }
 
+func unregister(serial uint64, topic, channel string) *fsmpb.Mutation {
+	return &fsmpb.Mutation{Kind: &fsmpb.Mutation_Unregister{Unregister: &fsmpb.Unregister{Session: serial, Topic: topic, Channel: channel}}}
+}
+
 func setActive(serial uint64, active bool) *fsmpb.Mutation {
 	return &fsmpb.Mutation{Kind: &fsmpb.Mutation_SetActive{SetActive: &fsmpb.SetActive{Session: serial, Active: active}}}
 }
@@ -235,6 +239,10 @@ func deleteTopic(topic string) *fsmpb.Mutation {
 
 func createChannel(topic, channel string) *fsmpb.Mutation {
 	return &fsmpb.Mutation{Kind: &fsmpb.Mutation_CreateChannel{CreateChannel: &fsmpb.CreateChannel{Topic: topic, Channel: channel}}}
+}
+
+func deleteChannel(topic, channel string) *fsmpb.Mutation {
+	return &fsmpb.Mutation{Kind: &fsmpb.Mutation_DeleteChannel{DeleteChannel: &fsmpb.DeleteChannel{Topic: topic, Channel: channel}}}
 }
 
 func tombstone(topic, node string) *fsmpb.Mutation {

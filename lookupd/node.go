@@ -175,7 +175,7 @@ func (n *node) restore() error {
 			err = errors.Join(n.registry.Restore(rd), rd.Close())
 		}
 		if err != nil {
-			return fmt.Errorf("snapshot %s is damaged (%w); move the data path away and start this node with an empty one: the others will bring it up to date", snapshots[0].ID, err)
+			return fmt.Errorf("snapshot %s is damaged (%w); %s", snapshots[0].ID, err, startEmpty)
 		}
 		n.log.Info("restored snapshot", "id", meta.ID, "index", meta.Index)
 	}
@@ -187,10 +187,13 @@ func (n *node) restore() error {
 	if err != nil {
 		return fmt.Errorf("read the log's end: %w", err)
 	}
+	if err := n.checkWhole(snapshots, mark, last); err != nil {
+		return err
+	}
 	for index := n.registry.View().Index() + 1; index <= min(mark, last); index++ {
 		var entry raft.Log
 		if err := n.store.log.GetLog(index, &entry); err != nil {
-			return fmt.Errorf("replay log entry %d: %w; move the data path away and start this node with an empty one: the others will bring it up to date", index, err)
+			return fmt.Errorf("replay log entry %d: %w; %s", index, err, startEmpty)
 		}
 		switch entry.Type { // as Raft hands entries to its state machine
 		case raft.LogCommand:
@@ -198,6 +201,22 @@ func (n *node) restore() error {
 		case raft.LogConfiguration:
 			n.machine.StoreConfiguration(entry.Index, raft.Configuration{})
 		}
+	}
+	return nil
+}
+
+// checkWhole returns an error if snapshot and log together lack anything that
+// this node has had. Its vote would then count for what it does not know any more.
+func (n *node) checkWhole(snapshots []*raft.SnapshotMeta, mark, last uint64) error {
+	var snapshot uint64 // up to where it holds everything, as Raft will see it
+	if len(snapshots) > 0 {
+		snapshot = snapshots[0].Index
+	}
+	if n.store.wholeFrom > snapshot+1 {
+		return fmt.Errorf("the log in %s begins at entry %d and there is no snapshot of what came before; %s", n.opts.DataPath, n.store.wholeFrom, startEmpty)
+	}
+	if mark > max(snapshot, last) {
+		return fmt.Errorf("the log in %s ends at entry %d, but this node has applied entry %d; %s", n.opts.DataPath, max(snapshot, last), mark, startEmpty)
 	}
 	return nil
 }
@@ -238,6 +257,23 @@ func (n *node) openRaft() error {
 	}
 	n.raft = r
 	n.transport.Attach(r)
+	if err := n.checkAddress(); err != nil {
+		return errors.Join(err, r.Shutdown().Error())
+	}
+	return nil
+}
+
+// checkAddress returns an error if the cluster knows this node by another address
+// than it has: the others would not find it. Most likely the folder is one of
+// another cluster, or was moved from another machine.
+func (n *node) checkAddress() error {
+	servers := n.servers()
+	for _, s := range servers {
+		if s.ID == n.self && string(s.Address) != n.address() && len(servers) > 1 {
+			return fmt.Errorf("by %s this is node %s of cluster %s, whose members know it at %s, not at %s; start it with that address, or with its own --data-path",
+				n.opts.DataPath, n.identity.Node, n.cluster(), s.Address, n.address())
+		}
+	}
 	return nil
 }
 

@@ -27,6 +27,7 @@ type storage struct {
 	saveIdentity func(identity) error
 
 	log       *raftguard.Store // Raft's log, term and vote
+	wholeFrom uint64           // the log as it was opened has all entries from here on; 0: it was empty
 	snapshots raft.SnapshotStore
 	mark      commitMark
 
@@ -87,6 +88,10 @@ func openStorage(dir, node string, onFailure func(error), took prometheus.Observ
 	if err != nil {
 		return nil, err
 	}
+	wholeFrom, err := checkLog(filepath.Join(dir, logFile))
+	if err != nil {
+		return nil, err
+	}
 	bolt, err := raftguard.OpenBolt(filepath.Join(dir, logFile))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", filepath.Join(dir, logFile), err)
@@ -107,15 +112,19 @@ func openStorage(dir, node string, onFailure func(error), took prometheus.Observ
 	s := &storage{
 		identity:     id,
 		saveIdentity: func(id identity) error { return writeIdentity(dir, id) },
-		log:          raftguard.NewStore(timedBackend{bolt, took}, filepath.Join(dir, logFile), onFailure),
+		log:          raftguard.NewStore(timedBackend{sealedValues{bolt}, took}, filepath.Join(dir, logFile), onFailure),
+		wholeFrom:    wholeFrom,
 		close:        closeAll,
 	}
 	if err := s.bindIdentity(dir, fresh); err != nil {
 		return nil, err
 	}
-	if s.snapshots, err = raft.NewFileSnapshotStoreWithLogger(dir, retainedSnapshots, log.Named("snapshot")); err != nil {
+	log = log.Named("snapshot")
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(dir, retainedSnapshots, log)
+	if err != nil {
 		return nil, fmt.Errorf("open snapshots in %s: %w", dir, err)
 	}
+	s.snapshots = sealedSnapshots{snapshots, dir, log}
 	mark, err := openMark(filepath.Join(dir, markFile))
 	if err != nil {
 		return nil, err

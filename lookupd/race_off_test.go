@@ -1,0 +1,5 @@
+//go:build !race
+
+package lookupd
+
+const raceDetector = false
