@@ -722,12 +722,12 @@ func TestNodeCutOffForLongerThanTheGraceStartsOver(t *testing.T) {
 		}
 		c.net.Heal()
 		c.leader()
-		c.seen(5*time.Second, "orders", "")
+		c.seen(15*time.Second, "orders", "") // Raft backs off for up to 10s
 		if r, err := n.do(t.Context(), register(s.id.Serial, "orders", "")); r != fsm.ResultNoSession {
 			t.Errorf("a session that was ended meanwhile registers with %v, %v", r, err)
 		}
 		c.register(c.connect(n, "nsqd"), "orders", "")
-		for begun := time.Now(); time.Since(begun) < time.Minute; time.Sleep(5*time.Second) {
+		for begun := time.Now(); time.Since(begun) < time.Minute; time.Sleep(5 * time.Second) {
 			c.seen(time.Second, "orders", "nsqd")
 		}
 		for _, l := range n.View().Lives() {
