@@ -731,6 +731,34 @@ func TestPausedClusterEndsNothing(t *testing.T) {
 	})
 }
 
+func TestNodeCutOffForLongerThanTheGraceStartsOver(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		n := c.followers()[0]
+		s := c.connect(n, "nsqd")
+		c.register(s, "orders", "")
+		c.net.Isolate(n.id)
+		time.Sleep(time.Minute)
+		if got := c.leader().producers("orders"); got != "" {
+			t.Errorf("the others list %q a minute after the node was cut off", got)
+		}
+		c.net.Heal()
+		c.leader()
+		c.seen(15*time.Second, "orders", "") // Raft backs off for up to 10s
+		if r, err := n.do(t.Context(), register(s.id.Serial, "orders", "")); r != fsm.ResultNoSession {
+			t.Errorf("a session that was ended meanwhile registers with %v, %v", r, err)
+		}
+		c.register(c.connect(n, "nsqd"), "orders", "")
+		for begun := time.Now(); time.Since(begun) < time.Minute; time.Sleep(5 * time.Second) {
+			c.seen(time.Second, "orders", "nsqd")
+		}
+		for _, l := range n.View().Lives() {
+			if l.Orphaned {
+				t.Errorf("%s is orphaned though it is back", l.Node)
+			}
+		}
+	})
+}
+
 func TestStrayOfANodeIsEnded(t *testing.T) {
 	inCluster(t, 3, func(t *testing.T, c *testCluster) {
 		n := c.followers()[0]
