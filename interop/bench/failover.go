@@ -140,7 +140,7 @@ func (b *bench) fail(times int, failure func(cluster, *node, *prober, *outages) 
 		}
 		time.Sleep(settle)
 		survivors := c.without(leader)
-		p := &prober{node: survivors[turn%2], turn: turn}
+		p := &prober{nsqd: &nsqd{addr: survivors[turn%2].tcp, number: turn}}
 		if _, _, err := p.register(); err != nil {
 			return nil, err
 		}
@@ -157,10 +157,7 @@ func (b *bench) fail(times int, failure func(cluster, *node, *prober, *outages) 
 
 // A prober registers through one node, as one nsqd that never gives up.
 type prober struct {
-	node *node
-	turn int
-
-	conn *nsqd // nil: to be dialled
+	*nsqd
 	sent int
 }
 
@@ -169,31 +166,8 @@ type prober struct {
 func (p *prober) register() (took time.Duration, failed int, err error) {
 	begun := time.Now()
 	p.sent++
-	line := fmt.Sprintf("REGISTER probe-%d channel-%d", p.turn, p.sent)
-	for {
-		if p.conn == nil {
-			p.conn, err = dialNSQD(p.node.tcp, p.turn)
-		}
-		if err == nil {
-			err = p.conn.command(line)
-		}
-		if err == nil {
-			return time.Since(begun), failed, nil
-		}
-		failed++
-		p.close()
-		if time.Since(begun) > readyTimeout {
-			return 0, failed, err
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
-func (p *prober) close() {
-	if p.conn != nil {
-		p.conn.close()
-		p.conn = nil
-	}
+	failed, err = p.insist(fmt.Sprintf("REGISTER probe-%d channel-%d", p.number, p.sent))
+	return time.Since(begun), failed, err
 }
 
 // lookups counts questions asked in the background.

@@ -119,7 +119,7 @@ func measureGrowth(b *bench) error {
 		for k := 0; k < b.day/len(c)/2; k++ {
 			name := fmt.Sprintf("topic-%d consumer-%d-%d#ephemeral", k%10, i, k)
 			for _, command := range []string{"REGISTER ", "UNREGISTER "} {
-				if err := churning[i].command(command + name); err != nil {
+				if _, err := churning[i].insist(command + name); err != nil {
 					return err
 				}
 			}

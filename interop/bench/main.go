@@ -31,6 +31,7 @@ type options struct {
 	stops    int
 	million  int
 	day      int
+	profiles string
 	bare     string
 }
 
@@ -52,6 +53,7 @@ func parseFlags() *options {
 	flag.IntVar(&o.stops, "stops", 10, "graceful stops, and pauses, of the leader")
 	flag.IntVar(&o.million, "million", 1_000_000, "registrations of the large registry")
 	flag.IntVar(&o.day, "day", 100_000, "mutations of the simulated day")
+	flag.StringVar(&o.profiles, "profiles", "", "folder for CPU and allocation profiles of our nodes in the groups lookup, register and million; empty: none are taken")
 	flag.StringVar(&o.bare, "bare", "", "serve the answer on standard input at this address, and nothing else (for the bench itself)")
 	flag.Parse()
 	return o
@@ -120,8 +122,14 @@ func run(o *options) (failed bool, err error) {
 	if b.temp, err = os.MkdirTemp(o.dir, "nsqbench"); err != nil {
 		return false, err
 	}
-	defer os.RemoveAll(b.temp)
-	defer b.killAll()
+	defer func() {
+		b.killAll()
+		if failed {
+			fmt.Fprintln(os.Stderr, "logs and data are left in", b.temp)
+			return
+		}
+		os.RemoveAll(b.temp)
+	}()
 	interrupted := make(chan os.Signal, 1)
 	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
 	go func() {

@@ -47,7 +47,12 @@ func measureMillion(b *bench) error {
 		return err
 	}
 	begun := time.Now()
-	conns, retries, err := fill(owner.tcp, nsqds, perNSQD, line)
+	var conns []*nsqd
+	var retries int
+	err = b.profile("million", ours, leader, func() (err error) {
+		conns, retries, err = fill(owner.tcp, nsqds, perNSQD, line)
+		return err
+	})
 	if err != nil {
 		return err
 	}

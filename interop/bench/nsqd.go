@@ -18,37 +18,50 @@ const commandTimeout = time.Second
 
 // An nsqd is one simulated nsqd's connection to one nsqlookupd.
 type nsqd struct {
-	conn net.Conn
-	r    *bufio.Reader
+	addr   string
+	number int // the same number is the same nsqd
+	conn   net.Conn
+	r      *bufio.Reader
 }
 
-// dialNSQD connects the nsqd with the given number and identifies it: the same
-// number is the same nsqd.
+// dialNSQD connects the nsqd with the given number and identifies it.
 func dialNSQD(addr string, number int) (*nsqd, error) {
-	conn, err := net.DialTimeout("tcp", addr, commandTimeout)
+	d := &nsqd{addr: addr, number: number}
+	return d, d.dial()
+}
+
+// dial connects and identifies, also anew.
+func (d *nsqd) dial() error {
+	d.close()
+	conn, err := net.DialTimeout("tcp", d.addr, commandTimeout)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	d := &nsqd{conn, bufio.NewReaderSize(conn, 512)}
+	d.conn, d.r = conn, bufio.NewReaderSize(conn, 512)
 	body, err := json.Marshal(map[string]any{
-		"broadcast_address": fmt.Sprintf("nsqd-%05d.example.net", number),
-		"hostname":          fmt.Sprintf("nsqd-%05d", number),
+		"broadcast_address": fmt.Sprintf("nsqd-%05d.example.net", d.number),
+		"hostname":          fmt.Sprintf("nsqd-%05d", d.number),
 		"tcp_port":          4150,
 		"http_port":         4151,
 		"version":           "1.3.0",
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	identify := append([]byte("  V1IDENTIFY\n"), binary.BigEndian.AppendUint32(nil, uint32(len(body)))...)
 	if _, err := d.exchange(append(identify, body...)); err != nil {
 		d.close()
-		return nil, fmt.Errorf("IDENTIFY to %s: %w", addr, err)
+		return fmt.Errorf("IDENTIFY to %s: %w", d.addr, err)
 	}
-	return d, nil
+	return nil
 }
 
-func (d *nsqd) close() { d.conn.Close() }
+func (d *nsqd) close() {
+	if d.conn != nil {
+		d.conn.Close()
+		d.conn = nil
+	}
+}
 
 // exchange sends a command and returns the answer.
 func (d *nsqd) exchange(command []byte) (string, error) {
@@ -87,6 +100,30 @@ func wantText(line, answer string, err error) error {
 		return fmt.Errorf("%s: %w", line, err)
 	}
 	return nil
+}
+
+// insist sends a line until it is answered with OK, over a new connection after each
+// failure, and returns how often it failed: a stock nsqd would have given up each
+// time and come back later. err: it went on for readyTimeout.
+func (d *nsqd) insist(line string) (failed int, err error) {
+	begun := time.Now()
+	for {
+		if d.conn == nil {
+			err = d.dial()
+		}
+		if err == nil {
+			err = d.command(line)
+		}
+		if err == nil {
+			return failed, nil
+		}
+		failed++
+		d.close()
+		if time.Since(begun) > readyTimeout {
+			return failed, err
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // window is how many commands are in flight where they are pipelined.

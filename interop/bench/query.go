@@ -4,10 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -135,6 +138,50 @@ func skipAnswer(r *bufio.Reader) error {
 			return err
 		}
 	}
+}
+
+// profileSeconds is how long a CPU profile is taken, from the moment it is asked for.
+const profileSeconds = 10
+
+// profile takes profiles of nodes while measure runs, if they are wanted: of the CPU,
+// and of all allocations since the node's start.
+func (b *bench) profile(name string, nodes cluster, leader *node, measure func() error) error {
+	if b.profiles == "" {
+		return measure()
+	}
+	if err := os.MkdirAll(b.profiles, 0o755); err != nil {
+		return err
+	}
+	errs := make(chan error, len(nodes))
+	for _, n := range nodes {
+		role := "follower"
+		if n == leader {
+			role = "leader"
+		}
+		go func() {
+			for _, p := range []struct{ kind, target string }{
+				{"cpu", fmt.Sprintf("/debug/pprof/profile?seconds=%d", profileSeconds)},
+				{"allocs", "/debug/pprof/heap"}, // pprof -sample_index=alloc_space
+			} {
+				a, err := get(n.http, p.target)
+				if err := wantOK(a, err); err != nil {
+					errs <- err
+					return
+				}
+				path := filepath.Join(b.profiles, fmt.Sprintf("%s-%s-%s-%s.pprof", name, role, n.id, p.kind))
+				if err := os.WriteFile(path, a.body, 0o644); err != nil {
+					errs <- err
+					return
+				}
+			}
+			errs <- nil
+		}()
+	}
+	err := measure()
+	for range nodes {
+		err = errors.Join(err, <-errs)
+	}
+	return err
 }
 
 // turns has each of several sides measure once, in an order that rotates, as often

@@ -81,7 +81,11 @@ func (b *bench) lookups(ours, stock *node, registry, group, target string) error
 	if err != nil {
 		return err
 	}
-	measured, err := b.reads(target, b.clients, ours.http, bare, stock.http)
+	var measured []rates
+	err = b.profile(group+"-read", cluster{ours}, nil, func() (err error) {
+		measured, err = b.reads(target, b.clients, ours.http, bare, stock.http)
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -26,11 +26,20 @@ func measureRegistrations(b *bench) error {
 		}
 		return each
 	}
-	measured, err := b.turns(
-		b.registrations(spread(ours)),
-		b.registrations([][]string{ours.tcpAddrs()}),
-		b.registrations([][]string{stock.tcpAddrs()}),
-	)
+	leader, err := ours.leader()
+	if err != nil {
+		return err
+	}
+	failed := new([3]atomic.Int64)
+	var measured []rates
+	err = b.profile("register", ours, leader, func() (err error) {
+		measured, err = b.turns(
+			b.registrations(spread(ours), &failed[0]),
+			b.registrations([][]string{ours.tcpAddrs()}, &failed[1]),
+			b.registrations([][]string{stock.tcpAddrs()}, &failed[2]),
+		)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -40,16 +49,23 @@ func measureRegistrations(b *bench) error {
 	b.report.add(row{
 		Group: "register", What: what + "each nsqd with one node", Ours: measured[0].String(), Peer: peer,
 		Ratio: one.ratioText(), Goal: "≥ 2", Verdict: verdict(one.median() >= 2),
+		Note: failures(&failed[0], &failed[2]),
 	}, row{
 		Group: "register", What: what + "each nsqd with all three", Ours: measured[1].String(), Peer: peer,
 		Ratio: all.ratioText(), Goal: "≥ 0.8", Verdict: verdict(all.median() >= 0.8),
+		Note: failures(&failed[1], &failed[2]),
 	})
 	return nil
 }
 
+func failures(ours, peer *atomic.Int64) string {
+	return fmt.Sprintf("commands not answered within 1 s and tried again: %d, peer %d", ours.Load(), peer.Load())
+}
+
 // registrations returns a measurement of channels registered per second, each by
 // an nsqd with all addresses of one of the sets, which the nsqds share evenly.
-func (b *bench) registrations(sets [][]string) func() (float64, error) {
+// Commands that had to be tried again are added to failed.
+func (b *bench) registrations(sets [][]string, failed *atomic.Int64) func() (float64, error) {
 	turn := 0
 	return func() (float64, error) {
 		turn++
@@ -77,7 +93,9 @@ func (b *bench) registrations(sets [][]string) func() (float64, error) {
 			for channel := range b.channels {
 				line := fmt.Sprintf("REGISTER topic-%d-%d channel-%d", turn, channel/10, channel%10)
 				for _, d := range conns[i] {
-					if err := d.command(line); err != nil {
+					n, err := d.insist(line)
+					failed.Add(int64(n))
+					if err != nil {
 						return err
 					}
 				}
@@ -116,7 +134,7 @@ func measureLatency(b *bench) error {
 	for i := range latencyCommands {
 		for k, d := range conns {
 			begun := time.Now()
-			if err := d.command(fmt.Sprintf("REGISTER topic-%d channel-%d", k, i)); err != nil {
+			if _, err := d.insist(fmt.Sprintf("REGISTER topic-%d channel-%d", k, i)); err != nil {
 				return err
 			}
 			took[k] = append(took[k], time.Since(begun))
