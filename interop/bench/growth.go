@@ -93,7 +93,7 @@ func measureGrowth(b *bench) error {
 		return err
 	}
 	defer closeAll(churning)
-	firstEntry, err := c[0].metric("nsqlookupd_raft_applied_index")
+	firstEntry, err := c[0].metric(appliedIndex)
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func measureGrowth(b *bench) error {
 	if err != nil {
 		return err
 	}
-	entries, err := c[0].metric("nsqlookupd_raft_applied_index")
+	entries, err := c[0].metric(appliedIndex)
 	if err != nil {
 		return err
 	}
@@ -155,6 +155,8 @@ func measureGrowth(b *bench) error {
 	})
 	return nil
 }
+
+const appliedIndex = "nsqlookupd_raft_applied_index"
 
 // metric returns one number of /metrics.
 func (n *node) metric(name string) (float64, error) {

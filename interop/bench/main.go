@@ -32,6 +32,7 @@ type options struct {
 	million  int
 	day      int
 	profiles string
+	keep     bool
 	bare     string
 }
 
@@ -43,6 +44,7 @@ func parseFlags() *options {
 	flag.StringVar(&o.dir, "dir", "", "folder for data and logs, on the disk to be measured; empty: a temporary one")
 	flag.StringVar(&o.binary, "nsqlookupd", "", "our nsqlookupd; empty: built from the parent directory")
 	flag.StringVar(&o.stock, "stock", "", "stock nsqlookupd; empty: built from go.mod")
+	flag.BoolVar(&o.keep, "keep", false, "leave logs and data where they are, as after a failure")
 	flag.IntVar(&o.turns, "turns", 5, "turns of ours and the peer for each ratio")
 	flag.DurationVar(&o.window, "window", time.Second, "length of one turn of read load")
 	flag.IntVar(&o.clients, "clients", 16, "kept-alive connections of read load")
@@ -124,7 +126,7 @@ func run(o *options) (failed bool, err error) {
 	}
 	defer func() {
 		b.killAll()
-		if failed {
+		if failed || b.keep {
 			fmt.Fprintln(os.Stderr, "logs and data are left in", b.temp)
 			return
 		}

@@ -19,91 +19,112 @@ func measureRegistrations(b *bench) error {
 	if err != nil {
 		return err
 	}
-	spread := func(c cluster) [][]string {
-		var each [][]string
-		for _, addr := range c.tcpAddrs() {
-			each = append(each, []string{addr})
-		}
-		return each
-	}
 	leader, err := ours.leader()
 	if err != nil {
 		return err
 	}
-	failed := new([3]atomic.Int64)
+	var spread [][]string
+	for _, addr := range ours.tcpAddrs() {
+		spread = append(spread, []string{addr})
+	}
+	one := &registering{bench: b, nodes: ours, sets: spread}
+	all := &registering{bench: b, nodes: ours, sets: [][]string{ours.tcpAddrs()}}
+	peer := &registering{bench: b, nodes: stock, sets: [][]string{stock.tcpAddrs()}}
 	var measured []rates
 	err = b.profile("register", ours, leader, func() (err error) {
-		measured, err = b.turns(
-			b.registrations(spread(ours), &failed[0]),
-			b.registrations([][]string{ours.tcpAddrs()}, &failed[1]),
-			b.registrations([][]string{stock.tcpAddrs()}, &failed[2]),
-		)
+		measured, err = b.turns(one.measure, all.measure, peer.measure)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	what := fmt.Sprintf("%d nsqds register %d channels each on three nodes, ", b.nsqds, b.channels)
-	peer := "three stock lookupds, memory only, " + measured[2].String()
-	one, all := measured[0].over(measured[2]), measured[1].over(measured[2])
-	b.report.add(row{
-		Group: "register", What: what + "each nsqd with one node", Ours: measured[0].String(), Peer: peer,
-		Ratio: one.ratioText(), Goal: "≥ 2", Verdict: verdict(one.median() >= 2),
-		Note: failures(&failed[0], &failed[2]),
-	}, row{
-		Group: "register", What: what + "each nsqd with all three", Ours: measured[1].String(), Peer: peer,
-		Ratio: all.ratioText(), Goal: "≥ 0.8", Verdict: verdict(all.median() >= 0.8),
-		Note: failures(&failed[1], &failed[2]),
-	})
+	for k, side := range []struct {
+		*registering
+		with string
+		goal float64
+	}{{one, "one node", 2}, {all, "all three", 0.8}} {
+		ratios := measured[k].over(measured[2])
+		b.report.add(row{
+			Group: "register",
+			What:  fmt.Sprintf("%d nsqds register %d channels each on three nodes, each nsqd with %s", b.nsqds, b.channels, side.with),
+			Ours:  measured[k].String(), Peer: "three stock lookupds, memory only, each nsqd with all three, " + measured[2].String(),
+			Ratio: ratios.ratioText(), Goal: fmt.Sprintf("≥ %v", side.goal), Verdict: verdict(ratios.median() >= side.goal),
+			Note: fmt.Sprintf("%.1f commands to a log entry; CPU of all nodes for one channel of one nsqd: %s, peer %s; commands not answered within 1 s and tried again: %d, peer %d",
+				float64(side.turn*b.nsqds*b.channels*len(side.sets[0]))/side.entries, short(side.each()), short(peer.each()), side.failed.Load(), peer.failed.Load()),
+		})
+	}
 	return nil
 }
 
-func failures(ours, peer *atomic.Int64) string {
-	return fmt.Sprintf("commands not answered within 1 s and tried again: %d, peer %d", ours.Load(), peer.Load())
+// A registering measures channels registered per second by many nsqds, each with
+// all addresses of one of the sets, which the nsqds share evenly.
+type registering struct {
+	*bench
+	nodes cluster
+	sets  [][]string
+
+	turn    int           // each has channels of its own
+	cpu     time.Duration // of all nodes
+	entries float64       // of the log; stock has none
+	failed  atomic.Int64  // commands that were tried again
 }
 
-// registrations returns a measurement of channels registered per second, each by
-// an nsqd with all addresses of one of the sets, which the nsqds share evenly.
-// Commands that had to be tried again are added to failed.
-func (b *bench) registrations(sets [][]string, failed *atomic.Int64) func() (float64, error) {
-	turn := 0
-	return func() (float64, error) {
-		turn++
-		conns := make([][]*nsqd, b.nsqds)
-		defer func() {
-			for _, c := range conns {
-				closeAll(c)
+// each returns the CPU time that one channel of one nsqd took.
+func (r *registering) each() time.Duration {
+	return r.cpu / time.Duration(r.turn*r.nsqds*r.channels)
+}
+
+func (r *registering) measure() (float64, error) {
+	r.turn++
+	conns := make([][]*nsqd, r.nsqds)
+	defer func() {
+		for _, c := range conns {
+			closeAll(c)
+		}
+	}()
+	err := each(r.nsqds, 16, func(i int) error {
+		for _, addr := range r.sets[i%len(r.sets)] {
+			d, err := dialNSQD(addr, i)
+			if err != nil {
+				return err
 			}
-		}()
-		err := each(b.nsqds, 16, func(i int) error {
-			for _, addr := range sets[i%len(sets)] {
-				d, err := dialNSQD(addr, i)
+			conns[i] = append(conns[i], d)
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	before, err := usages(r.nodes)
+	if err != nil {
+		return 0, err
+	}
+	firstEntry, _ := r.nodes[0].metric(appliedIndex)
+	begun := time.Now()
+	err = each(r.nsqds, r.nsqds, func(i int) error {
+		for channel := range r.channels {
+			line := fmt.Sprintf("REGISTER topic-%d-%d channel-%d", r.turn, channel/10, channel%10)
+			for _, d := range conns[i] {
+				n, err := d.insist(line)
+				r.failed.Add(int64(n))
 				if err != nil {
 					return err
 				}
-				conns[i] = append(conns[i], d)
 			}
-			return nil
-		})
-		if err != nil {
-			return 0, err
 		}
-		begun := time.Now()
-		err = each(b.nsqds, b.nsqds, func(i int) error {
-			for channel := range b.channels {
-				line := fmt.Sprintf("REGISTER topic-%d-%d channel-%d", turn, channel/10, channel%10)
-				for _, d := range conns[i] {
-					n, err := d.insist(line)
-					failed.Add(int64(n))
-					if err != nil {
-						return err
-					}
-				}
-			}
-			return nil
-		})
-		return perSecond(b.nsqds*b.channels, time.Since(begun)), err
+		return nil
+	})
+	took := time.Since(begun)
+	if err != nil {
+		return 0, err
 	}
+	lastEntry, _ := r.nodes[0].metric(appliedIndex)
+	r.entries += lastEntry - firstEntry
+	after, err := usages(r.nodes)
+	for k := range after {
+		r.cpu += after[k].since(before[k]).cpu
+	}
+	return perSecond(r.nsqds*r.channels, took), err
 }
 
 // latencyCommands is how many commands each latency is measured with.
