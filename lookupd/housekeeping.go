@@ -110,6 +110,7 @@ func (n *node) awaitReady(limit time.Duration) {
 
 // housekeep does once a second what no event asks for.
 func (n *node) housekeep(ctx context.Context) {
+	replayed := n.replayed // log that an earlier process left without a snapshot
 	tick := time.NewTicker(houseTick)
 	defer tick.Stop()
 	for {
@@ -122,7 +123,8 @@ func (n *node) housekeep(ctx context.Context) {
 		if err := n.store.mark.Sync(); err != nil {
 			n.log.Error("sync commit mark", "err", err)
 		}
-		if n.store.log.LogBytes() > snapshotBytes {
+		if replayed+n.store.log.LogBytes() > snapshotBytes {
+			replayed = 0
 			n.store.log.ResetLogBytes()
 			if err := n.raft.Snapshot().Error(); err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) {
 				n.log.Warn("snapshot", "err", err)
