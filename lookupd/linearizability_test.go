@@ -3,6 +3,7 @@ package lookupd
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -636,15 +637,20 @@ func (d *drill) upToDate() bool {
 	return true
 }
 
+// drillSeeds is for a night: each seed is another 40 s of faults, in about 3 s.
+var drillSeeds = flag.Uint64("drill.seeds", 2, "how many drills of all faults TestHistoriesAreLinearizable runs")
+
 func TestHistoriesAreLinearizable(t *testing.T) {
-	tests := []struct {
+	type test struct {
 		name  string
 		drill drill
-	}{
-		{"seed 1", drill{seed: 1, length: 40 * time.Second, faults: allFaults}},
-		{"seed 2", drill{seed: 2, length: 40 * time.Second, faults: allFaults}},
+	}
+	tests := []test{
 		{"slow disks", drill{seed: 4, length: 20 * time.Second, faults: []fault{leaderKilled, leaderIsolated, twoKilled}, fsync: 20 * time.Millisecond}},
 		{"a leader that believes for long", drill{seed: 5, length: 20 * time.Second, faults: []fault{believerIsolated}, believer: true}},
+	}
+	for seed := range *drillSeeds {
+		tests = append(tests, test{fmt.Sprint("seed ", seed), drill{seed: seed, length: 40 * time.Second, faults: allFaults}})
 	}
 	for i := range tests {
 		tt := &tests[i]

@@ -88,6 +88,8 @@ func TestTransferThroughAFollower(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.eventually(5*time.Second, "%s leads", func() bool { return target.raft.State() == raft.Leader }, target.id)
+		c.eventually(5*time.Second, "%s follows it", func() bool { _, id := asked.raft.LeaderWithID(); return id == target.self }, asked.id)
+		c.leader() // and it has begun its term
 		if err := asked.transfer(t.Context(), "nobody"); !errors.Is(err, errRejected) {
 			t.Errorf("transfer to nobody: got %v, want errRejected", err)
 		}
