@@ -247,7 +247,7 @@ func (n *node) openRaft() error {
 	if err != nil {
 		return err
 	}
-	r, err := raft.NewRaft(cfg, &markedMachine{Machine: n.machine, mark: n.store.mark, fatal: n.fatal, took: n.metrics.raftSnapshot}, logs, n.store.log, n.store.snapshots, n.transport)
+	r, err := raft.NewRaft(cfg, &markedMachine{Machine: n.machine, mark: n.store.mark, fatal: n.fatal, took: n.metrics.raftSnapshot, noted: n.View().Index()}, logs, n.store.log, n.store.snapshots, n.transport)
 	if err != nil {
 		return fmt.Errorf("start raft: %w", err)
 	}
@@ -453,13 +453,31 @@ type markedMachine struct {
 	mark  commitMark
 	fatal func(error)
 	took  prometheus.Observer // seconds to write one snapshot
+
+	// The highest index noted. Owned by Raft's goroutine, which after a start hands
+	// over again what was applied before it.
+	noted uint64
 }
 
 func (m *markedMachine) Apply(entry *raft.Log) any {
-	if err := m.mark.Store(entry.Index); err != nil {
+	m.note(entry.Index)
+	return m.Machine.Apply(entry)
+}
+
+// StoreConfiguration moves the index that answers carry, and so is noted as well.
+func (m *markedMachine) StoreConfiguration(index uint64, c raft.Configuration) {
+	m.note(index)
+	m.Machine.StoreConfiguration(index, c)
+}
+
+func (m *markedMachine) note(index uint64) {
+	if index <= m.noted {
+		return
+	}
+	m.noted = index
+	if err := m.mark.Store(index); err != nil {
 		m.fatal(err)
 	}
-	return m.Machine.Apply(entry)
 }
 
 func (m *markedMachine) Snapshot() (raft.FSMSnapshot, error) {

@@ -3,6 +3,7 @@ package lookupd
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -307,6 +308,76 @@ func TestReadsKeepTheirTimeWithoutLeader(t *testing.T) {
 		}
 		if _, err := n.do(t.Context(), &fsmpb.Mutation{Kind: &fsmpb.Mutation_CreateTopic{CreateTopic: &fsmpb.CreateTopic{Topic: "x"}}}); err == nil {
 			t.Error("a write without a quorum was acknowledged")
+		}
+	})
+}
+
+// The index that a node has shown must not go back either when the last entry
+// before the restart changed the members and nothing else.
+func TestIndexDoesNotGoBackOverAChangeOfMembers(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		c.must(c.leader().do(t.Context(), createTopic("orders")))
+		c.same(time.Second)
+		leader := c.leader()
+		if err := leader.raft.AddNonvoter("n9/0123456789abcdef", "n9:4162", 0, time.Second).Error(); err != nil {
+			t.Fatal(err)
+		}
+		c.same(time.Second)
+		n := c.nodes["n2"]
+		shown := n.View().Index()
+		for _, id := range c.ids {
+			c.kill(id)
+		}
+		n = c.start("n2")
+		c.eventually(15*time.Second, "n2 serves its disk", func() bool { return n.ready.Load() })
+		if got := n.View().Index(); got < shown {
+			t.Errorf("answers as of index %d after a restart, of %d before", got, shown)
+		}
+	})
+}
+
+// risingMark is a commit mark in memory that keeps what was stored out of order.
+type risingMark struct {
+	memoryMark
+	fell atomic.Uint64
+}
+
+func (m *risingMark) Store(index uint64) error {
+	if before, _ := m.Load(); index < before {
+		m.fell.Store(index)
+	}
+	return m.memoryMark.Store(index)
+}
+
+// After a restart Raft hands over again what the node has applied already. Were
+// that noted as the newest, a second restart would forget what was served before.
+func TestCommitMarkDoesNotFallOverARestart(t *testing.T) {
+	c := newTestCluster(t, 3)
+	c.disk = func(id string) *storage {
+		s := memoryStorage(id)
+		s.mark = new(risingMark)
+		return s
+	}
+	c.inBubble(func() {
+		for _, id := range c.ids {
+			c.start(id)
+		}
+		for i := range 20 {
+			c.must(c.leader().do(c.t.Context(), createTopic(fmt.Sprint("topic", i))))
+		}
+		c.same(time.Second)
+		for _, id := range c.ids {
+			c.kill(id)
+		}
+		for _, id := range c.ids {
+			c.start(id)
+		}
+		c.must(c.leader().do(c.t.Context(), createTopic("later")))
+		c.same(5 * time.Second)
+		for _, id := range c.ids {
+			if fell := c.nodes[id].store.mark.(*risingMark).fell.Load(); fell > 0 {
+				c.t.Errorf("the mark of %s went back to %d", id, fell)
+			}
 		}
 	})
 }
