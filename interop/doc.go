@@ -3,7 +3,7 @@
 // own, so that stock NSQ is never a dependency of ours, and it imports none of
 // our packages: what it says about our binary, it has seen from outside.
 //
-//	go test -count=1 .                     everything, about a minute and a half on two cores
+//	go test -count=1 .                     everything, about two minutes on two cores
 //	go test -count=1 -run Conformance .    stock nsqlookupd and ours, side by side
 //	go test -count=1 -against=stock .      the same claims made of three stock nsqlookupds
 //	go test -count=1 . -race-ours          our daemon built with the race detector
@@ -24,6 +24,10 @@
 //	tools_test.go         stock nsqadmin, nsq_stat, nsq_tail and go-nsq
 //	failover_test.go      kill -9 of one node, of each, of all
 //	conformance_test.go   stories told to stock and to ours, transcripts compared
+//	load_test.go          a load that keeps what was acknowledged
+//	disk_linux_test.go    full disks and power cuts, on mounts of their own (root)
+//	wrongstart_test.go    wrong ids, peers and folders; a disk lost while another is behind
+//	badinput_test.go      what no client should send, beside one that behaves
 //	deviations_test.go    where ours answers otherwise, and what it answers
 //	commandline_test.go   flags, configuration file, signals, exit status
 package interop

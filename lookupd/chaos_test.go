@@ -15,9 +15,9 @@ import (
 	"nsqraft/fsm"
 )
 
-// history is what clients were told in the course of a story about topics that
+// chaosLog is what clients were told in the course of a story about topics that
 // are created once each.
-type history struct {
+type chaosLog struct {
 	mu      sync.Mutex
 	acked   map[string]time.Time // topic: when its creation was acknowledged
 	order   []string             // of acked
@@ -25,7 +25,7 @@ type history struct {
 }
 
 // missing returns what v lacks of the last topics acknowledged, those before by.
-func (h *history) missing(v *fsm.View, by time.Time, last int) string {
+func (h *chaosLog) missing(v *fsm.View, by time.Time, last int) string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, topic := range h.order[max(0, len(h.order)-last):] {
@@ -51,7 +51,7 @@ func TestChaosLosesNothing(t *testing.T) {
 // what they are told: no consistent read lacks what was acknowledged before it,
 // no view more than it admits, no node goes back, nothing refused appears.
 func chaos(t *testing.T, c *testCluster, rng *rand.Rand) {
-	h := &history{acked: map[string]time.Time{}, refused: map[string]bool{}}
+	h := &chaosLog{acked: map[string]time.Time{}, refused: map[string]bool{}}
 	live := make(map[string]*atomic.Pointer[node])
 	for _, id := range c.ids {
 		live[id] = new(atomic.Pointer[node])

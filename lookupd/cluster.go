@@ -66,16 +66,6 @@ func (n *node) isMember() bool {
 	return false
 }
 
-// serverAt returns the member whose address is addr.
-func (n *node) serverAt(addr string) (string, bool) {
-	for _, s := range n.servers() {
-		if string(s.Address) == addr {
-			return string(s.ID), true
-		}
-	}
-	return "", false
-}
-
 // admit says why a connection meant for a member is refused. That the dialler
 // is one is not asked: a node that lags behind may not know its leader yet.
 // What counts is that the dialler means this instance and this cluster.
@@ -127,6 +117,10 @@ func (n *node) enter(ctx context.Context) {
 func (n *node) tryEnter(ctx context.Context) error {
 	if n.opts.Join != "" {
 		return n.joinVia(ctx, n.opts.Join)
+	}
+	if len(n.members) == 0 {
+		// Taken in by a cluster, and stopped before its answer was noted.
+		return errors.New("this node was about to join a cluster; start it with --join again")
 	}
 	others := n.askInitialMembers(ctx)
 	for _, id := range sortedIDs(n.members) {

@@ -851,3 +851,21 @@ func TestNodeThatLagsIsNotReadyForTheLoadBalancer(t *testing.T) {
 		c.eventually(5*time.Second, "%s is healthy again", cut.healthy, cut.id)
 	})
 }
+
+func TestSessionsOfADeadNodeEndTogether(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		owner := c.followers()[0]
+		const nsqds = 4*endChunk + 1
+		for i := range nsqds {
+			c.register(c.connect(owner, fmt.Sprintf("nsqd%d", i)), "orders", "")
+		}
+		c.kill(owner.id)
+		leader := c.leader()
+		listed := func() int { return len(leader.View().Topic("orders").Producers()) }
+		time.Sleep(44 * time.Second)
+		if got := listed(); got != nsqds {
+			t.Fatalf("%d listed within the grace, want %d", got, nsqds)
+		}
+		c.eventually(3*time.Second, "all have gone", func() bool { return listed() == 0 })
+	})
+}

@@ -32,6 +32,7 @@
 //	certificates.go       its TLS
 //	raftlog.go            Raft's repetitions, written once
 //	storage.go            data folder, identity, commit mark
+//	storage_check.go      damage is found before anything relies on the disk
 //	raftguard/            decorators that fence off hashicorp/raft's open bugs
 //
 // Who runs which goroutine:

@@ -45,6 +45,7 @@ type duties struct {
 type lease struct {
 	heard    time.Time // last renewed
 	orphaned time.Time // first seen orphaned; zero: is not
+	ending   bool      // its grace is over, and it was said
 }
 
 // life is one epoch of one node's process.
@@ -86,8 +87,11 @@ func (n *node) lead(ctx context.Context, term uint64) {
 			d.restart(now)
 			continue
 		}
-		if err := d.run(ctx); err != nil && ctx.Err() == nil {
-			n.log.Debug("leader's duties", "term", term, "err", err)
+		for more := true; more && ctx.Err() == nil; {
+			var err error
+			if more, err = d.run(ctx); err != nil && ctx.Err() == nil {
+				n.log.Debug("leader's duties", "term", term, "err", err)
+			}
 		}
 		last = time.Now()
 	}
@@ -161,6 +165,18 @@ func (d *duties) look(l life, orphaned bool, now time.Time) (silent time.Duratio
 	return now.Sub(known.heard), orphaned && known.heard.After(known.orphaned)
 }
 
+// beginEnding reports, once, that the sessions of l end now.
+func (d *duties) beginEnding(l life) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	known, ok := d.leases[l]
+	if !ok || known.ending {
+		return false
+	}
+	known.ending = true
+	return true
+}
+
 // forget drops the leases of lives that the registry no longer has.
 func (d *duties) forget(known map[life]bool) {
 	d.mu.Lock()
@@ -173,26 +189,26 @@ func (d *duties) forget(known map[life]bool) {
 }
 
 // run decides what time has decided, and has it committed.
-func (d *duties) run(ctx context.Context) error {
+func (d *duties) run(ctx context.Context) (more bool, err error) {
 	if d.node.transfers.refusing() {
 		// If nobody writes, nobody would notice when that is over, or that it is not.
 		ctx, cancel := context.WithTimeout(ctx, dutyTimeout)
 		defer cancel()
-		return d.node.applyNothing(ctx)
+		return false, d.node.applyNothing(ctx)
 	}
-	decisions := d.decide(time.Now())
+	decisions, more := d.decide(time.Now())
 	d.node.promote(ctx)
 	if len(decisions) == 0 {
-		return nil
+		return false, nil
 	}
 	// The clock was read before this: whoever led at that time or later may
 	// decide by it. And the decision says its term: should it be committed in
 	// another one, it changes nothing.
 	confirm, cancel := context.WithTimeout(ctx, dutyTimeout)
-	err := d.node.confirmLeadership(confirm, d.term, time.Now())
+	err = d.node.confirmLeadership(confirm, d.term, time.Now())
 	cancel()
 	if err != nil {
-		return err
+		return false, err
 	}
 	ctx, cancel = context.WithTimeout(ctx, dutyTimeout)
 	defer cancel()
@@ -202,16 +218,17 @@ func (d *duties) run(ctx context.Context) error {
 	}
 	for _, p := range proposals {
 		if _, err := p.Wait(); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return more, nil
 }
 
-func (d *duties) decide(now time.Time) []*fsmpb.Mutation {
+// decide returns the decisions that are due; more: and again at once, because
+// one entry ends only so many sessions.
+func (d *duties) decide(now time.Time) (decisions []*fsmpb.Mutation, more bool) {
 	n := d.node
 	view := n.View()
-	var decisions []*fsmpb.Mutation
 	known := make(map[life]bool)
 	lives := view.Lives()
 	if !n.stopping.Load() {
@@ -229,7 +246,10 @@ func (d *duties) decide(now time.Time) []*fsmpb.Mutation {
 			n.log.Info("node is back", "node", l.Node, "sessions", l.Sessions)
 			decisions = append(decisions, &fsmpb.Mutation{Kind: &fsmpb.Mutation_ReclaimNode{ReclaimNode: &fsmpb.ReclaimNode{Node: l.Node, Epoch: l.Epoch, Term: d.term}}})
 		case l.Orphaned && silent > n.opts.SessionGrace && l.Sessions > 0:
-			n.log.Warn("session grace is over", "node", l.Node, "sessions", l.Sessions)
+			if d.beginEnding(id) {
+				n.log.Warn("session grace is over", "node", l.Node, "sessions", l.Sessions)
+			}
+			more = more || l.Sessions > endChunk
 			decisions = append(decisions, &fsmpb.Mutation{Kind: &fsmpb.Mutation_EndNode{EndNode: &fsmpb.EndNode{Node: l.Node, Epoch: l.Epoch, Term: d.term, Limit: endChunk}}})
 		}
 	}
@@ -243,7 +263,7 @@ func (d *duties) decide(now time.Time) []*fsmpb.Mutation {
 			decisions = append(decisions, &fsmpb.Mutation{Kind: &fsmpb.Mutation_ClearTombstone{ClearTombstone: &fsmpb.ClearTombstone{Topic: t.Topic, Producer: t.Producer, Time: t.Time.UnixNano()}}})
 		}
 	}
-	return decisions
+	return decisions, more
 }
 
 // lastLife reports whether lives[i] is its node's newest: lives are sorted by

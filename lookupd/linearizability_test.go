@@ -3,6 +3,7 @@ package lookupd
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -126,7 +127,9 @@ func (d *drill) run(t *testing.T) []string {
 	n := &d.counts
 	t.Logf("seed %d: %d faults, %d writes (%d unknown, %d refused), %d consistent reads, %d local ones, %d refused; %d elements", d.seed,
 		n.faults.Load(), n.writes.Load(), n.unknown.Load(), n.refused.Load(), n.consistent.Load(), n.local.Load(), n.unread.Load(), len(d.elements))
-	return d.check()
+	problems := d.check()
+	d.ops, d.elements, d.sightings = nil, nil, nil // many drills may follow
+	return problems
 }
 
 // start begins a node's process and lets clients in.
@@ -636,15 +639,20 @@ func (d *drill) upToDate() bool {
 	return true
 }
 
+// drillSeeds is for a night: each seed is another 40 s of faults, in about 3 s.
+var drillSeeds = flag.Uint64("drill.seeds", 2, "how many drills of all faults TestHistoriesAreLinearizable runs")
+
 func TestHistoriesAreLinearizable(t *testing.T) {
-	tests := []struct {
+	type test struct {
 		name  string
 		drill drill
-	}{
-		{"seed 1", drill{seed: 1, length: 40 * time.Second, faults: allFaults}},
-		{"seed 2", drill{seed: 2, length: 40 * time.Second, faults: allFaults}},
+	}
+	tests := []test{
 		{"slow disks", drill{seed: 4, length: 20 * time.Second, faults: []fault{leaderKilled, leaderIsolated, twoKilled}, fsync: 20 * time.Millisecond}},
 		{"a leader that believes for long", drill{seed: 5, length: 20 * time.Second, faults: []fault{believerIsolated}, believer: true}},
+	}
+	for seed := range *drillSeeds {
+		tests = append(tests, test{fmt.Sprint("seed ", seed), drill{seed: seed, length: 40 * time.Second, faults: allFaults}})
 	}
 	for i := range tests {
 		tt := &tests[i]
@@ -854,4 +862,45 @@ func firstWith(problems []string, prefix string) string {
 		}
 	}
 	return ""
+}
+
+// Each is a history that cannot be, or that shows nothing, too small to need a cluster.
+func TestChecksOnSmallHistories(t *testing.T) {
+	at := func(order int64) moment { return moment{order, time.Unix(order, 0)} }
+	made := &element{name: "e1", topic: "t", add: change{call: at(1), ret: at(2)}}
+	tests := []struct {
+		name      string
+		elements  []*element
+		sightings []sighting
+		want      string // "": nothing is wrong
+	}{
+		{"nothing wrong", []*element{made}, []sighting{{node: "n1", topic: "t", consistent: true, call: at(3), ret: at(4), names: map[string]bool{"e1": true}}}, ""},
+		{"concurrent", []*element{made}, []sighting{
+			{node: "n1", topic: "t", consistent: true, call: at(1), ret: at(4)},
+			{node: "n1", topic: "t", consistent: true, call: at(5), ret: at(6), names: map[string]bool{"e1": true}}}, ""},
+		{"never looked for", []*element{made}, nil, "inconclusive:"},
+		{"two copies of one index", nil, []sighting{{node: "n1", index: 7, hash: 1, ret: at(1)}, {node: "n2", index: 7, hash: 2, ret: at(2)}}, "diverged:"},
+		{"refused and there", []*element{{name: "e1", topic: "t", add: change{call: at(1), ret: at(2), outcome: refused}}},
+			[]sighting{{node: "n1", topic: "t", call: at(3), ret: at(4), names: map[string]bool{"e1": true}}}, "phantom:"},
+		{"seen, then not", []*element{{name: "e1", topic: "t", add: change{call: at(1), ret: at(9), outcome: unknown}}}, []sighting{
+			{node: "n1", topic: "t", consistent: true, call: at(2), ret: at(3), names: map[string]bool{"e1": true}},
+			{node: "n2", topic: "t", consistent: true, call: at(4), ret: at(5)}}, "stale:"},
+		{"two seconds old, says one", []*element{made}, []sighting{
+			{node: "n1", topic: "t", call: at(4), ret: at(4), stale: time.Second},
+			{node: "n1", topic: "t", consistent: true, call: at(5), ret: at(6), names: map[string]bool{"e1": true}}}, "dishonest:"},
+		{"two seconds old, says so", []*element{made}, []sighting{
+			{node: "n1", topic: "t", call: at(4), ret: at(4), stale: 2 * time.Second},
+			{node: "n1", topic: "t", consistent: true, call: at(5), ret: at(6), names: map[string]bool{"e1": true}}}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := &history{elements: tt.elements, sightings: tt.sightings}
+			found := h.check()
+			if tt.want == "" {
+				report(t, found)
+			} else if firstWith(found, tt.want) == "" {
+				t.Errorf("found %q, want %q", found, tt.want)
+			}
+		})
+	}
 }

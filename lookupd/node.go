@@ -70,7 +70,7 @@ type node struct {
 	self      raft.ServerID
 	http      string // what Status says of this node's HTTP address
 	started   time.Time
-	replayed  int64 // bytes of log that restore applied
+	replayed  int64             // bytes of log that restore applied
 	members   map[string]string // of --initial-cluster
 	fatal     func(error)
 	metrics   *metrics
@@ -243,7 +243,7 @@ func (n *node) address() string {
 }
 
 func (n *node) openRaft() error {
-	stream := &raftStream{subListener: n.port.raft, serverAt: n.serverAt}
+	stream := &raftStream{n.port.raft}
 	n.transport = raftguard.NewTransport(n.self, stream, n.store.log, newCalmLogger(n.log.Named("raft-net")))
 	cfg := n.raftConfig()
 	if len(n.members) <= 1 && n.opts.Join == "" { // nobody else belongs to it
@@ -309,11 +309,14 @@ func (n *node) raftConfig() *raft.Config {
 
 // bootstrap begins the log with a configuration, unless there is one already.
 func (n *node) bootstrap(cfg *raft.Config, cluster string, servers []raft.Server) error {
+	if exists, err := raft.HasExistingState(n.store.log, n.store.log, n.store.snapshots); exists || err != nil {
+		return err
+	}
 	if err := n.setCluster(cluster); err != nil {
 		return err
 	}
 	err := raft.BootstrapCluster(cfg, n.store.log, n.store.log, n.store.snapshots, n.transport, raft.Configuration{Servers: servers})
-	if err != nil && !errors.Is(err, raft.ErrCantBootstrap) {
+	if err != nil {
 		return fmt.Errorf("bootstrap: %w", err)
 	}
 	return nil

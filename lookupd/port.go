@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"nsqraft/lookupd/peerpb"
+	"nsqraft/lookupd/raftguard"
 )
 
 // The first byte of a connection to the internal port says what it carries.
@@ -29,8 +30,9 @@ const (
 const (
 	helloTimeout = 5 * time.Second // for TLS, kind and hello together
 	maxHello     = 4 << 10
-	maxAccepted  = 256 // connections accepted and not yet taken, of each kind
-	maxLost      = 64  // connections that ended, and nobody has looked why yet
+	maxConns     = 4096 // accepted and dialled; a cluster needs a few for each member
+	maxAccepted  = 256  // connections accepted and not yet taken, of each kind
+	maxLost      = 64   // connections that ended, and nobody has looked why yet
 )
 
 // A dialer opens a connection to host:port within ctx.
@@ -93,8 +95,8 @@ func (p *port) serve() {
 		}
 		tracked, ok := p.track(conn)
 		if !ok {
-			conn.Close()
-			return
+			conn.Close() // closed, or too many: Accept tells which
+			continue
 		}
 		p.wg.Add(1)
 		go func() {
@@ -233,10 +235,12 @@ func (p *port) isClosed() bool {
 	return p.closed
 }
 
+// track takes conn among those that Close ends; ok is false if the port is
+// closed or has maxConns already.
 func (p *port) track(conn net.Conn) (*portConn, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	if p.closed || len(p.conns) >= maxConns {
 		return nil, false
 	}
 	p.conns[conn] = struct{}{}
@@ -315,22 +319,16 @@ func (portAddr) Network() string  { return "tcp" }
 func (a portAddr) String() string { return string(a) }
 
 // raftStream is the internal port as hashicorp/raft sees it.
-type raftStream struct {
-	*subListener
-	serverAt func(addr string) (server string, ok bool)
-}
+type raftStream struct{ *subListener }
 
-// Dial greets the member that the configuration has at address, and nobody
-// else who may answer there: a wiped node at the same address is another
-// instance, and its vote would count double.
+// Dial greets the very server that is meant, and nobody else who may answer at
+// its address: a wiped node there is another instance, and its vote would count
+// double.
 func (s *raftStream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	server, ok := s.serverAt(string(address))
-	if !ok {
-		return nil, fmt.Errorf("dial %s: no member of the cluster has this address", address)
-	}
+	server, target := raftguard.SplitAddress(address)
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	conn, _, err := s.port.connect(ctx, kindRaft, string(address), server)
+	conn, _, err := s.port.connect(ctx, kindRaft, target, string(server))
 	return conn, err
 }
 

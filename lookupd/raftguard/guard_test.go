@@ -27,7 +27,8 @@ type stream struct {
 func (s stream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	return s.network.Dial(ctx, s.host, string(address))
+	_, target := raftguard.SplitAddress(address)
+	return s.network.Dial(ctx, s.host, target)
 }
 
 func address(id raft.ServerID) raft.ServerAddress { return raft.ServerAddress(id) + ":4162" }

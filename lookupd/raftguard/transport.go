@@ -2,6 +2,7 @@ package raftguard
 
 import (
 	"io"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -101,7 +102,7 @@ func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, r
 	err := t.gate.check()
 	if err == nil {
 		sent := time.Now()
-		if err = t.NetworkTransport.AppendEntries(id, target, req, resp); err == nil {
+		if err = t.NetworkTransport.AppendEntries(id, addressOf(id, target), req, resp); err == nil {
 			t.acks.record(id, req.Term, sent, resp)
 			return nil
 		}
@@ -116,12 +117,42 @@ func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, r
 func (t *Transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress, req *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
 	err := t.gate.check()
 	if err == nil {
-		if err = t.NetworkTransport.InstallSnapshot(id, target, req, resp, data); err == nil {
+		if err = t.NetworkTransport.InstallSnapshot(id, addressOf(id, target), req, resp, data); err == nil {
 			return nil
 		}
 	}
 	t.hold(id, req.Term)
 	return err
+}
+
+// RequestVote, RequestPreVote and TimeoutNow only say whom they mean.
+
+func (t *Transport) RequestVote(id raft.ServerID, target raft.ServerAddress, req *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
+	return t.NetworkTransport.RequestVote(id, addressOf(id, target), req, resp)
+}
+
+func (t *Transport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, req *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
+	return t.NetworkTransport.RequestPreVote(id, addressOf(id, target), req, resp)
+}
+
+func (t *Transport) TimeoutNow(id raft.ServerID, target raft.ServerAddress, req *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse) error {
+	return t.NetworkTransport.TimeoutNow(id, addressOf(id, target), req, resp)
+}
+
+// addressOf is the address that NetworkTransport dials, and keeps idle
+// connections by: it names the server too. A server that another has replaced
+// at the same address would otherwise be sent, over a connection that is left
+// from its time, what is meant for the other, and its answers would count as
+// the other's.
+func addressOf(id raft.ServerID, target raft.ServerAddress) raft.ServerAddress {
+	return raft.ServerAddress(string(id) + "@" + string(target))
+}
+
+// SplitAddress takes apart what a StreamLayer is asked to dial: which server is
+// meant, and the address that the configuration has of it.
+func SplitAddress(address raft.ServerAddress) (id raft.ServerID, target string) {
+	server, target, _ := strings.Cut(string(address), "@")
+	return raft.ServerID(server), target
 }
 
 // isHeartbeat tells heartbeats from replication just as NetworkTransport does
