@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 # Where generated code goes: the tree itself, or a copy to compare it with.
 OUT      ?= .
 
-.PHONY: run build test race vet fmt lint interop generate fuzz-short deploy-test clean
+.PHONY: run build test race vet fmt lint interop bench generate fuzz-short deploy-test clean
 
 run: ## three nodes on loopback until Ctrl-C (curl)
 	deploy/local/run.sh
@@ -32,6 +32,9 @@ lint: ## staticcheck, built from what tools/go.mod pins
 # answer from its cache.
 interop: ## stock NSQ against our binaries, as processes
 	go test -C interop -count=1 -timeout 10m ./...
+
+bench: ## a table of ratios to stock NSQ, in artefacts/ too; ten minutes of both cores (BENCH=-list)
+	go run -C interop ./bench $(BENCH)
 
 generate: ## the Go code of the .proto files (protoc)
 	go=$$(go tool -modfile=tools/go.mod -n protoc-gen-go) && \
