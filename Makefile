@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 # Where generated code goes: the tree itself, or a copy to compare it with.
 OUT      ?= .
 
-.PHONY: run build test race vet fmt lint interop interop-race generate fuzz-short deploy-test clean
+.PHONY: run build test race vet fmt lint interop interop-race bench generate fuzz-short deploy-test clean
 
 run: ## three nodes on loopback until Ctrl-C; DATA=folder keeps their data
 	deploy/local/run.sh
@@ -35,6 +35,9 @@ interop: ## stock NSQ against our binaries, as processes
 
 interop-race: ## as interop, with our daemon built with the race detector (a C compiler)
 	go test -C interop -count=1 -timeout 10m ./... -race-ours
+
+bench: ## a table of ratios to stock NSQ, in artefacts/ too; ten minutes of both cores (BENCH=-list)
+	go run -C interop ./bench $(BENCH)
 
 generate: ## the Go code of the .proto files (protoc)
 	go=$$(go tool -modfile=tools/go.mod -n protoc-gen-go) && \

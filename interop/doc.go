@@ -12,6 +12,8 @@
 // -against=stock is the check on the checks: three stock nsqlookupds share nothing,
 // so every claim about replication and about restarts has to fail there.
 //
+// bench/ is a program that measures the two side by side; see there.
+//
 // The files:
 //
 //	build_test.go         TestMain: builds the stock binaries and ours, once

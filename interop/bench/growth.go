@@ -11,8 +11,9 @@ import (
 const (
 	// idleConnections are held open to see what one takes.
 	idleConnections = 5000
-	// pings are sent to see what one takes.
-	pings = 200_000
+	// pings are sent to see what one takes, one at a time on so many connections.
+	pings   = 100_000
+	talking = 100
 )
 
 // measureConnections connects many nsqds to one node that say nothing more, and then
@@ -55,12 +56,22 @@ func measureConnections(b *bench) error {
 	b.report.add(row{Group: "connections", What: "unit costs of an idle connection: memory of its node, of the leader",
 		Ours: fmt.Sprintf("%.1f KiB, %.1f KiB", perConnection(before[0].since(after[0])), perConnection(before[1].since(after[1])))})
 
-	const talking = 100
-	err = each(talking, talking, func(i int) error {
-		return conns[i].pipeline(pings/talking, func(int) string { return "PING" })
-	})
-	if err != nil {
-		return err
+	// The first PING of each ends its replay, which is an entry of the log.
+	for _, times := range []int{1, pings / talking} {
+		if before, err = usages(nodes); err != nil {
+			return err
+		}
+		err = each(talking, talking, func(i int) error {
+			for range times {
+				if _, err := conns[i].insist("PING"); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
 	}
 	if after, err = usages(nodes); err != nil {
 		return err
@@ -114,6 +125,15 @@ func measureGrowth(b *bench) error {
 			log, snapshots = max(log, l), max(snapshots, s)
 		}
 	})
+	leader, err := c.leader()
+	if err != nil {
+		return err
+	}
+	nodes := cluster{c.without(leader)[0], leader}
+	before, err := usages(nodes)
+	if err != nil {
+		return err
+	}
 	begun := time.Now()
 	err = each(len(c), len(c), func(i int) error {
 		for k := 0; k < b.day/len(c)/2; k++ {
@@ -129,6 +149,10 @@ func measureGrowth(b *bench) error {
 	took := time.Since(begun)
 	close(quit)
 	watching.Wait()
+	if err != nil {
+		return err
+	}
+	after, err := usages(nodes)
 	if err != nil {
 		return err
 	}
@@ -148,7 +172,14 @@ func measureGrowth(b *bench) error {
 	if count > 0 {
 		each = short(time.Duration(sum / count * float64(time.Second)))
 	}
+	ofEntry := func(k int) string {
+		used := after[k].since(before[k])
+		return fmt.Sprintf("%s CPU, %.0f bytes written", short(used.cpu/time.Duration(entries-firstEntry)), float64(used.written)/(entries-firstEntry))
+	}
 	b.report.add(row{
+		Group: "growth", What: "unit costs of a mutation that has a log entry of its own: follower, leader",
+		Ours: ofEntry(0) + "; " + ofEntry(1),
+	}, row{
 		Group: "growth", What: fmt.Sprintf("%d mutations, nearly one to a log entry, in %s, beside 20,000 registrations", b.day, short(took)),
 		Ours: fmt.Sprintf("%.0f entries; %.0f snapshots of %s; log at most %s, snapshots %s",
 			entries-firstEntry, count, each, mebibytes(log), mebibytes(snapshots)),

@@ -54,7 +54,7 @@ func parseFlags() *options {
 	flag.IntVar(&o.kills, "kills", 30, "kills of the leader")
 	flag.IntVar(&o.stops, "stops", 10, "graceful stops, and pauses, of the leader")
 	flag.IntVar(&o.million, "million", 1_000_000, "registrations of the large registry")
-	flag.IntVar(&o.day, "day", 100_000, "mutations of the simulated day")
+	flag.IntVar(&o.day, "day", 40_000, "mutations of the simulated day")
 	flag.StringVar(&o.profiles, "profiles", "", "folder for CPU and allocation profiles of our nodes in the groups lookup, register and million; empty: none are taken")
 	flag.StringVar(&o.bare, "bare", "", "serve the answer on standard input at this address, and nothing else (for the bench itself)")
 	flag.Parse()
