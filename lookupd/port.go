@@ -51,6 +51,10 @@ type port struct {
 	self      func() (cluster, server string)
 	// admit says why a member connection is refused; "" admits it.
 	admit func(to, cluster string) string
+	// open ends with Close, and dials with it: one to a host that is gone would
+	// hold up a stop for as long as it may take.
+	open context.Context
+	shut context.CancelFunc
 
 	raft     *subListener
 	peer     *subListener
@@ -64,6 +68,7 @@ type port struct {
 
 func newPort(ln net.Listener, advertise string, dial dialer, log hclog.Logger) *port {
 	p := &port{ln: ln, advertise: advertise, dial: dial, log: log, conns: make(map[net.Conn]struct{})}
+	p.open, p.shut = context.WithCancel(context.Background())
 	p.raft, p.peer, p.stranger = newSubListener(p), newSubListener(p), newSubListener(p)
 	return p
 }
@@ -137,6 +142,7 @@ func (p *port) greet(conn *portConn) error {
 func (p *port) connect(ctx context.Context, kind byte, addr, to string) (net.Conn, *peerpb.HelloReply, error) {
 	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
+	defer context.AfterFunc(p.open, cancel)()
 	raw, err := p.dial(ctx, addr)
 	if err != nil {
 		return nil, nil, err
@@ -198,6 +204,7 @@ func (p *port) Close() error {
 		conns = append(conns, c)
 	}
 	p.mu.Unlock()
+	p.shut()
 	err := p.ln.Close()
 	p.raft.Close()
 	p.peer.Close()
