@@ -390,3 +390,20 @@ func TestCommitMarkDoesNotFallOverARestart(t *testing.T) {
 		}
 	})
 }
+
+func TestLeaderStopsAtOnceBesideAPeerThatIsGone(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		leader, gone := c.leader(), c.followers()[0]
+		s := c.connect(leader, "nsqd")
+		c.net.Isolate(gone.id)
+		for i := range 20 { // so that Raft has something to send to it
+			c.register(s, fmt.Sprint("topic", i), "")
+			time.Sleep(100 * time.Millisecond)
+		}
+		begun := time.Now()
+		c.kill(leader.id) // fails the test if the node does not come to an end
+		if took := time.Since(begun); took > 500*time.Millisecond {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
