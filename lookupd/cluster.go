@@ -24,9 +24,9 @@ const (
 	// joinTimeout bounds what a join may take on the leader: two changes of
 	// the configuration.
 	joinTimeout = 5 * time.Second
-	// transferTimeout bounds a transfer of leadership: a leader whose disk
+	// changeTimeout bounds what an operator asks of the leader: one whose disk
 	// hangs, or that fell silent, does not even refuse.
-	transferTimeout = 5 * time.Second
+	changeTimeout = 5 * time.Second
 	// promoteLag is how many entries a non-voter may lack to be made a voter.
 	promoteLag = 100
 	// recentContact: a member that answered the leader this recently is live.
@@ -369,13 +369,13 @@ func (n *node) promote(ctx context.Context) {
 	}
 }
 
-// transfer hands leadership to node, or to the most advanced voter if node is
-// empty, whoever leads now.
-func (n *node) transfer(ctx context.Context, to string) error {
-	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
+// atLeader does what only the leader can: here, if this node leads, else there,
+// on whoever does, within changeTimeout.
+func (n *node) atLeader(ctx context.Context, here func(context.Context) error, there func(context.Context, peerpb.PeerClient) error) error {
+	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
 	if n.raft.State() == raft.Leader {
-		return n.transferLocally(ctx, to)
+		return here(ctx)
 	}
 	addr, id := n.raft.LeaderWithID()
 	if id == "" {
@@ -385,10 +385,21 @@ func (n *node) transfer(ctx context.Context, to string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := client.Transfer(ctx, &peerpb.TransferRequest{Node: to}); err != nil {
+	if err := there(ctx, client); err != nil {
 		return fromStatus(err)
 	}
 	return nil
+}
+
+// transfer hands leadership to node, or to the most advanced voter if node is
+// empty, whoever leads now.
+func (n *node) transfer(ctx context.Context, to string) error {
+	return n.atLeader(ctx,
+		func(ctx context.Context) error { return n.transferLocally(ctx, to) },
+		func(ctx context.Context, leader peerpb.PeerClient) error {
+			_, err := leader.Transfer(ctx, &peerpb.TransferRequest{Node: to})
+			return err
+		})
 }
 
 // transferLocally hands leadership on, and only to a voter that answers: Raft
@@ -416,30 +427,21 @@ func (n *node) transferLocally(ctx context.Context, to string) error {
 
 // remove takes a member out of the configuration, whoever leads now.
 func (n *node) remove(ctx context.Context, id string) error {
-	if n.raft.State() == raft.Leader {
-		return n.removeLocally(id)
-	}
-	addr, leader := n.raft.LeaderWithID()
-	if leader == "" {
-		return errNotLeader
-	}
-	client, err := n.peers.client(leader, addr)
-	if err != nil {
-		return err
-	}
-	if _, err := client.Remove(ctx, &peerpb.RemoveRequest{Node: id}); err != nil {
-		return fromStatus(err)
-	}
-	return nil
+	return n.atLeader(ctx,
+		func(ctx context.Context) error { return n.removeLocally(ctx, id) },
+		func(ctx context.Context, leader peerpb.PeerClient) error {
+			_, err := leader.Remove(ctx, &peerpb.RemoveRequest{Node: id})
+			return err
+		})
 }
 
-func (n *node) removeLocally(id string) error {
+func (n *node) removeLocally(ctx context.Context, id string) error {
 	for _, s := range n.servers() {
 		if nodeOf(s.ID) != id {
 			continue
 		}
 		n.log.Warn("removing a member on request", "node", id, "instance", instanceOf(s.ID))
-		err := n.raft.RemoveServer(s.ID, 0, joinTimeout).Error()
+		err := await(ctx, n.raft.RemoveServer(s.ID, 0, changeTimeout))
 		if errors.Is(err, raft.ErrNotLeader) {
 			return errNotLeader
 		}

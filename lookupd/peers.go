@@ -268,8 +268,8 @@ func (s *peerService) Transfer(ctx context.Context, req *peerpb.TransferRequest)
 	return &peerpb.TransferResponse{}, nil
 }
 
-func (s *peerService) Remove(_ context.Context, req *peerpb.RemoveRequest) (*peerpb.RemoveResponse, error) {
-	if err := s.node.removeLocally(req.Node); err != nil {
+func (s *peerService) Remove(ctx context.Context, req *peerpb.RemoveRequest) (*peerpb.RemoveResponse, error) {
+	if err := s.node.removeLocally(ctx, req.Node); err != nil {
 		return nil, toStatus(err)
 	}
 	return &peerpb.RemoveResponse{}, nil
