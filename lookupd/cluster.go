@@ -314,7 +314,7 @@ func (n *node) acceptJoin(ctx context.Context, req *peerpb.JoinRequest) error {
 				return err
 			}
 			n.log.Warn("node lost its disk and comes back as another instance; the old one is removed", "node", req.Node, "old", instanceOf(s.ID), "new", req.Instance)
-			if err := n.raft.RemoveServer(s.ID, 0, joinTimeout).Error(); err != nil {
+			if err := await(ctx, n.raft.RemoveServer(s.ID, 0, joinTimeout)); err != nil {
 				return fmt.Errorf("remove %s: %w", s.ID, err)
 			}
 		case string(s.Address) == req.Address && nodeOf(s.ID) != req.Node:
@@ -322,7 +322,7 @@ func (n *node) acceptJoin(ctx context.Context, req *peerpb.JoinRequest) error {
 		}
 	}
 	n.log.Info("taking node in", "node", req.Node, "instance", req.Instance, "address", req.Address)
-	if err := n.raft.AddNonvoter(id, raft.ServerAddress(req.Address), 0, joinTimeout).Error(); err != nil {
+	if err := await(ctx, n.raft.AddNonvoter(id, raft.ServerAddress(req.Address), 0, joinTimeout)); err != nil {
 		return fmt.Errorf("add %s: %w", id, err)
 	}
 	return nil
@@ -361,7 +361,7 @@ func (n *node) promote(ctx context.Context) {
 		if !ok || time.Since(contact.At) > recentContact || contact.LastLog+promoteLag < n.raft.LastIndex() {
 			continue
 		}
-		if err := n.raft.AddVoter(s.ID, s.Address, 0, dutyTimeout).Error(); err != nil {
+		if err := await(ctx, n.raft.AddVoter(s.ID, s.Address, 0, dutyTimeout)); err != nil {
 			n.log.Warn("promote", "node", nodeOf(s.ID), "err", err)
 			continue
 		}
