@@ -168,9 +168,9 @@ func measureGrowth(b *bench) error {
 	if err != nil {
 		return err
 	}
-	each := "none was due"
+	duration := "0 s"
 	if count > 0 {
-		each = short(time.Duration(sum / count * float64(time.Second)))
+		duration = short(time.Duration(sum / count * float64(time.Second)))
 	}
 	ofEntry := func(k int) string {
 		used := after[k].since(before[k])
@@ -182,7 +182,7 @@ func measureGrowth(b *bench) error {
 	}, row{
 		Group: "growth", What: fmt.Sprintf("%d mutations, nearly one to a log entry, in %s, beside 20,000 registrations", b.day, short(took)),
 		Ours: fmt.Sprintf("%.0f entries; %.0f snapshots of %s; log at most %s, snapshots %s",
-			entries-firstEntry, count, each, mebibytes(log), mebibytes(snapshots)),
+			entries-firstEntry, count, duration, mebibytes(log), mebibytes(snapshots)),
 	})
 	return nil
 }

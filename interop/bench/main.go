@@ -136,9 +136,8 @@ func run(o *options) (failed bool, err error) {
 	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-interrupted
-		b.killAll()
 		os.RemoveAll(b.temp)
-		os.Exit(1)
+		os.Exit(1) // the daemons end with us
 	}()
 
 	if err := b.build(); err != nil {

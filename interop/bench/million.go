@@ -190,13 +190,13 @@ func (b *bench) restart(c cluster, one *node, registrations int) error {
 		}
 		return time.Since(begun), nil
 	}
-	for _, again := range []struct {
+	for _, down := range []struct {
 		what  string
 		nodes cluster
 	}{{"a follower, the others being up", cluster{one}}, {"all three at once", c}} {
 		var took samples
 		for range restarts {
-			d, err := bring(again.nodes)
+			d, err := bring(down.nodes)
 			if err != nil {
 				return err
 			}
@@ -206,7 +206,7 @@ func (b *bench) restart(c cluster, one *node, registrations int) error {
 			}
 		}
 		b.report.add(row{
-			Group: "million", What: fmt.Sprintf("restart with %d registrations after kill -9: %s, to the first right /lookup", registrations, again.what),
+			Group: "million", What: fmt.Sprintf("restart with %d registrations after kill -9: %s, to the first right /lookup", registrations, down.what),
 			Ours: fmt.Sprintf("median %s, max %s", short(took.quantile(.5)), short(took.quantile(1))),
 			Goal: "≤ 2 s", Verdict: verdict(took.quantile(.5) <= 2*time.Second), Note: disk,
 		})

@@ -184,11 +184,11 @@ func (b *bench) profile(name string, nodes cluster, leader *node, measure func()
 	return err
 }
 
-// turns has each of several sides measure once, in an order that rotates, as often
+// takeTurns has each of several sides measure once, in an order that rotates, as often
 // as the bench takes turns. Before it all do so once for nothing.
-func (b *bench) turns(sides ...func() (float64, error)) ([]rates, error) {
+func (b *bench) takeTurns(sides ...func() (float64, error)) ([]rates, error) {
 	all := make([]rates, len(sides))
-	for turn := range b.options.turns + 1 {
+	for turn := range b.turns + 1 {
 		for k := range sides {
 			side := (turn + k) % len(sides)
 			rate, err := sides[side]()
@@ -209,5 +209,5 @@ func (b *bench) reads(target string, clients int, addrs ...string) ([]rates, err
 	for _, addr := range addrs {
 		sides = append(sides, func() (float64, error) { return load(addr, target, clients, b.window) })
 	}
-	return b.turns(sides...)
+	return b.takeTurns(sides...)
 }

@@ -32,7 +32,7 @@ func measureRegistrations(b *bench) error {
 	peer := &registering{bench: b, nodes: stock, sets: [][]string{stock.tcpAddrs()}}
 	var measured []rates
 	err = b.profile("register", ours, leader, func() (err error) {
-		measured, err = b.turns(one.measure, all.measure, peer.measure)
+		measured, err = b.takeTurns(one.measure, all.measure, peer.measure)
 		return err
 	})
 	if err != nil {
