@@ -147,19 +147,15 @@ func (n *node) tryEnter(ctx context.Context) error {
 }
 
 // checkCluster ends a node that has the data of one cluster and flags that
-// point at another: it would go on in its old cluster while its operator thinks
-// that it is in the new one. It asks until everyone named has answered once.
+// point at another: it would go on in its old cluster, or for nothing, while
+// its operator thinks that it is in the new one. It asks until everyone named
+// has answered once. One stranger among the named is the stranger's mistake and
+// only said; it takes the one that --join names, or a majority of
+// --initial-cluster, and a node that hears of no leader but itself.
 func (n *node) checkCluster(ctx context.Context) {
-	named := make(map[string]bool)
-	for id, addr := range n.members {
-		if id != n.identity.Node {
-			named[addr] = true
-		}
-	}
-	if n.opts.Join != "" {
-		named[n.opts.Join] = true
-	}
-	for len(named) > 0 && ctx.Err() == nil {
+	named, need := n.named()
+	strangers := 0
+	for len(named) > 0 && strangers < need && ctx.Err() == nil {
 		for addr := range named {
 			ask, cancel := context.WithTimeout(ctx, introTimeout)
 			st, err := n.askStatus(ask, addr)
@@ -169,11 +165,56 @@ func (n *node) checkCluster(ctx context.Context) {
 			}
 			delete(named, addr)
 			if own := n.cluster(); !st.Empty && st.Cluster != own {
-				n.fatal(fmt.Errorf("the data path belongs to cluster %s, but %s, which the flags name, to cluster %s; use the right data path, or an empty one to join", own, addr, st.Cluster))
-				return
+				strangers++
+				n.log.Error("a node that the flags name belongs to another cluster", "address", addr, "its", st.Cluster, "ours", own)
 			}
 		}
-		sleep(ctx, checkPause)
+		if strangers < need {
+			sleep(ctx, checkPause)
+		}
+	}
+	if strangers >= need && ctx.Err() == nil && !n.hearsOfLeader(ctx) {
+		n.fatal(fmt.Errorf("the data path belongs to cluster %s, but what the flags name to another one; use the right data path, or an empty one to join", n.cluster()))
+	}
+}
+
+// named returns the addresses of other nodes in the flags, and how many of them
+// tell which cluster is meant.
+func (n *node) named() (addresses map[string]bool, need int) {
+	addresses = make(map[string]bool)
+	if n.opts.Join != "" {
+		addresses[n.opts.Join] = true
+		return addresses, 1
+	}
+	for id, addr := range n.members {
+		if id != n.identity.Node {
+			addresses[addr] = true
+		}
+	}
+	return addresses, len(n.members)/2 + 1
+}
+
+// hearsOfLeader waits for another member to lead, as long as this node would
+// wait for one before it serves what it has.
+func (n *node) hearsOfLeader(ctx context.Context) bool {
+	if len(n.servers()) == 1 {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, n.opts.ServeStaleAfter)
+	defer cancel()
+	for {
+		_, changed := n.knownLeader()
+		if _, leader := n.raft.LeaderWithID(); leader != "" && leader != n.self {
+			return true
+		}
+		if n.raft.State() == raft.Leader { // with the votes of others
+			return true
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return false
+		}
 	}
 }
 

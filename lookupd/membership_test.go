@@ -249,3 +249,34 @@ func TestDataOfAnotherClusterEndsTheNode(t *testing.T) {
 		}
 	})
 }
+
+func TestStrangerAmongTheNamedEndsNobodyElse(t *testing.T) {
+	var foreign *storage
+	inCluster(t, 3, func(t *testing.T, c *testCluster) { foreign = c.nodes["n2"].store })
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		c.must(c.leader().do(t.Context(), createTopic("orders")))
+		c.seen(time.Second, "orders", "")
+		for _, id := range c.ids {
+			c.kill(id)
+		}
+		c.nodes["n2"].store = foreign
+		n2 := c.start("n2")
+		c.start("n1") // asks the stranger while there is no leader yet
+		time.Sleep(8 * time.Second)
+		c.start("n3")
+		c.eventually(10*time.Second, "n1 and n3 go on", func() bool { return c.nodes["n1"].ready.Load() && c.nodes["n3"].ready.Load() })
+		time.Sleep(20 * time.Second)
+		for _, id := range []string{"n1", "n3"} {
+			select {
+			case err := <-c.nodes[id].failed:
+				t.Errorf("%s was ended by a stranger: %v", id, err)
+			default:
+			}
+		}
+		select {
+		case <-n2.failed:
+		case <-time.After(20 * time.Second):
+			t.Error("the stranger goes on")
+		}
+	})
+}
