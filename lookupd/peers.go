@@ -180,11 +180,17 @@ func (n *node) applyLocally(ctx context.Context, batch []byte) (fsm.Outcome, err
 	if deadline, ok := ctx.Deadline(); ok {
 		enqueue = max(time.Millisecond, time.Until(deadline))
 	}
+	if !n.beginApply() {
+		return fsm.Outcome{}, fmt.Errorf("%w: it is stopping", errNotLeader)
+	}
 	future := n.raft.Apply(batch, enqueue)
 	done := make(chan error, 1)
-	// The future of a leader whose disk hangs resolves only when Raft shuts
-	// down: that, at the latest, ends the goroutine.
-	go func() { done <- future.Error() }()
+	// The future of a leader whose disk hangs resolves when Raft shuts down. Close
+	// waits for the goroutine, as far as it can.
+	go func() {
+		defer n.applies.Done()
+		done <- future.Error()
+	}()
 	select {
 	case err := <-done:
 		if err != nil {
@@ -195,6 +201,33 @@ func (n *node) applyLocally(ctx context.Context, batch []byte) (fsm.Outcome, err
 	}
 	n.metrics.raftApply.Observe(time.Since(begun).Seconds())
 	return future.Response().(fsm.Outcome), nil
+}
+
+// beginApply counts one more entry on its way, unless the node is being closed.
+func (n *node) beginApply() bool {
+	n.appliesMu.Lock()
+	defer n.appliesMu.Unlock()
+	if n.ctx.Err() != nil {
+		return false
+	}
+	n.applies.Add(1)
+	return true
+}
+
+// awaitApplies waits, for at most limit, until what is on its way to the log has
+// got there or certainly will not; none begins any more. Raft forgets to
+// answer for entries that are committed, but not yet applied, when it shuts down
+// (hashicorp/raft#498).
+func (n *node) awaitApplies(limit time.Duration) {
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		n.applies.Wait()
+	}()
+	select {
+	case <-answered:
+	case <-time.After(limit):
+	}
 }
 
 // raftError says what an error of raft.Apply means for the entry: certainly
