@@ -80,6 +80,9 @@ type node struct {
 	applied broadcast // the view moved on
 	leading broadcast // the known leader, or the own state, changed
 
+	appliesMu sync.Mutex // none is begun after ctx has ended: both hold it
+	applies   sync.WaitGroup
+
 	clusterMu sync.Mutex
 	clusterID string // empty while the node belongs to none; see setCluster
 
@@ -350,9 +353,12 @@ func (n *node) start() {
 // shutdownWait: one of Raft's may hang in a dead disk.
 func (n *node) Close() error {
 	n.stopping.Store(true)
+	n.appliesMu.Lock()
 	n.cancel()
+	n.appliesMu.Unlock()
 	stopped := make(chan error, 1)
 	go func() {
+		n.awaitApplies(shutdownWait / 2)
 		future := n.raft.Shutdown()
 		for _, s := range n.grpc {
 			s.Stop()

@@ -180,9 +180,12 @@ func (n *node) applyLocally(ctx context.Context, batch []byte) (fsm.Outcome, err
 	if deadline, ok := ctx.Deadline(); ok {
 		enqueue = max(time.Millisecond, time.Until(deadline))
 	}
+	if !n.beginApply() {
+		return fsm.Outcome{}, fmt.Errorf("%w: it is stopping", errNotLeader)
+	}
 	term := n.raft.CurrentTerm()
 	future := n.raft.Apply(batch, enqueue)
-	err := await(ctx, future)
+	err := await(ctx, countedFuture{future, &n.applies})
 	if ctx.Err() == nil && n.transfers.note(err, term, time.Now()) {
 		n.fatal(fmt.Errorf("a leadership transfer does not come to an end, and until it does this leader would refuse every write (hashicorp/raft#696); start this node again: %w", err))
 	}
@@ -205,6 +208,44 @@ func await(ctx context.Context, future raft.Future) error {
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// beginApply counts one more entry on its way, unless the node is being closed.
+func (n *node) beginApply() bool {
+	n.appliesMu.Lock()
+	defer n.appliesMu.Unlock()
+	if n.ctx.Err() != nil {
+		return false
+	}
+	n.applies.Add(1)
+	return true
+}
+
+// countedFuture is one of the entries on their way until Error has returned.
+type countedFuture struct {
+	raft.Future
+	onTheirWay *sync.WaitGroup
+}
+
+func (f countedFuture) Error() error {
+	defer f.onTheirWay.Done()
+	return f.Future.Error()
+}
+
+// awaitApplies waits, for at most limit, until what is on its way to the log has
+// got there or certainly will not; none begins any more. Raft forgets to
+// answer for entries that are committed, but not yet applied, when it shuts down
+// (hashicorp/raft#498).
+func (n *node) awaitApplies(limit time.Duration) {
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		n.applies.Wait()
+	}()
+	select {
+	case <-answered:
+	case <-time.After(limit):
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -405,5 +406,43 @@ func TestLeaderStopsAtOnceBesideAPeerThatIsGone(t *testing.T) {
 		if took := time.Since(begun); took > 500*time.Millisecond {
 			t.Errorf("it took %v", took)
 		}
+	})
+}
+
+// unhurriedMark makes every entry take a while to be applied.
+type unhurriedMark struct{ memoryMark }
+
+func (m *unhurriedMark) Store(index uint64) error {
+	time.Sleep(20 * time.Millisecond)
+	return m.memoryMark.Store(index)
+}
+
+// Raft does not answer for entries that are committed and wait to be applied when
+// it shuts down; left alone, those who wait for them wait for ever, and the bubble
+// finds them.
+func TestEveryEntryIsAnsweredAtAStop(t *testing.T) {
+	c := newTestCluster(t, 3)
+	c.disk = func(id string) *storage {
+		s := memoryStorage(id)
+		s.mark = new(unhurriedMark)
+		return s
+	}
+	c.inBubble(func() {
+		for _, id := range c.ids {
+			c.start(id)
+		}
+		leader := c.leader()
+		data, err := fsm.Encode(&fsmpb.Batch{Mutations: []*fsmpb.Mutation{createTopic("orders")}})
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		var waiting sync.WaitGroup
+		for range 10 {
+			waiting.Go(func() { leader.applyLocally(c.t.Context(), data) })
+			time.Sleep(5 * time.Millisecond) // or Raft makes one of them all
+		}
+		// All are committed, two or three applied.
+		c.kill(leader.id)
+		waiting.Wait()
 	})
 }
