@@ -38,7 +38,7 @@
 // Who runs which goroutine:
 //
 //	goroutine                       started by   ends when
-//	TCP accept, 2 per connection    Server.Open  wire.Server.Close has closed them and waits
+//	TCP accept, 1 per connection    Server.Open  wire.Server.Close has closed them and waits
 //	HTTP serve, 1 per request       Server.Open  http.Server.Shutdown returns
 //	internal port: accept, greet    node.start   port.Close, which waits
 //	gRPC servers                    node.start   node.Close

@@ -2,14 +2,13 @@ package lookupd
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"runtime/debug"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,12 +42,14 @@ const (
 	// silenceRetry is how soon a SetActive that failed is tried again.
 	silenceRetry = 10 * time.Second
 
-	maxLine  = 4 << 10
-	maxBody  = 64 << 10
-	pipeline = 256 // answers owed to one connection; its reader waits beyond that
+	maxLine = 4 << 10
+	maxBody = 64 << 10
 )
 
 const magicV1 = "  V1"
+
+// errBrokenConn: the peer, or this node, has closed the connection.
+var errBrokenConn = errors.New("connection ended")
 
 // errSessionEnded: the registry does not have the session any more, so that
 // its nsqd must reconnect and replay.
@@ -97,108 +98,121 @@ func (v *v1) Handle(conn net.Conn) {
 	v.logger.Info(fmt.Sprintf("CLIENT(%s): desired protocol magic '%s'", remote, magic[:]))
 
 	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	s := &session{
-		v1:      v,
-		conn:    conn,
-		remote:  remote,
-		ctx:     ctx,
-		cancel:  cancel,
-		answers: make(chan answer, pipeline),
-		r:       bufio.NewReader(conn),
-		w:       bufio.NewWriterSize(timedWriter{conn}, 1<<10),
+		v1:     v,
+		conn:   conn,
+		remote: remote,
+		ctx:    ctx,
+		r:      bufio.NewReader(conn),
+		w:      bufio.NewWriterSize(timedWriter{conn}, 1<<10),
 	}
 	defer s.end()
-
-	var answering sync.WaitGroup
-	answering.Go(s.answerAll)
-	// Also after a panic in read: nobody else would end the other goroutine.
-	defer answering.Wait()
-	defer close(s.answers)
-	s.read()
+	if err := s.serve(); err != nil {
+		v.logger.Warn("closing the connection of an nsqd", "remote", remote, "err", err)
+	}
+	v.logger.Info(fmt.Sprintf("PROTOCOL(V1): [%s] exiting ioloop", remote))
 }
 
 // session is one nsqd's V1 connection from magic to close.
 //
-// Two goroutines share it. The reader parses commands and submits mutations
-// without waiting for them, so that pipelined REGISTERs share batches; the
-// answerer gives the answers in order, each once its proposal has committed.
-// Whatever is not committed in time is not answered: the connection ends.
+// One goroutine serves it, in rounds: it takes all commands that have arrived,
+// submits their mutations, so that pipelined REGISTERs share batches, and then
+// answers them in order, each once its proposal has committed. Whatever is not
+// committed in time is not answered: the connection ends.
 type session struct {
-	*v1     // read-only, as all of this paragraph
-	conn    net.Conn
-	remote  string
-	ctx     context.Context // ends when nothing more will be answered
-	cancel  context.CancelFunc
-	answers chan answer // closed by the reader
-
-	// Written by the reader at IDENTIFY, read by the answerer only after it
-	// took an answer that was given later.
-	id         fsm.SessionID
-	identified bool
-
-	// Proposals on their way from the reader to the answerer.
-	inFlight atomic.Int32
+	*v1    // read-only, as all of this paragraph
+	conn   net.Conn
+	remote string
+	ctx    context.Context // ends with the connection
 
 	// Unix nanoseconds of the last PING or IDENTIFY, for /debug.
 	lastUpdate atomic.Int64
 
-	// Owned by the reader.
-	r *bufio.Reader
+	// Owned by the goroutine in serve, as all below; id is zero until IDENTIFY.
+	id         fsm.SessionID
+	identified bool
+	r          *bufio.Reader
+	w          *bufio.Writer
+	owed       []answer // of this round
+	round      round
 
-	// Owned by the answerer.
-	w        *bufio.Writer
-	silence  *time.Timer // since the last PING, or until a retry
-	replayed *proposal   // the FinishReplay; nil: none yet
-	silent   *proposal   // the SetActive{false}; nil: active
+	silentAt time.Time // when fallSilent is due; zero: not at all
+	replayed *proposal // the FinishReplay; nil: none yet
+	silent   *proposal // the SetActive{false}; nil: active
+}
+
+// A round bounds the proposals made in it: see registerTimeout. They share one
+// context, made for the first of them.
+type round struct {
+	ctx    context.Context // nil: no proposal yet
+	cancel context.CancelFunc
 }
 
 // answer is one reply that is owed.
 type answer struct {
 	text     []byte
-	proposal *proposal          // nil: nothing to wait for
-	cancel   context.CancelFunc // of the proposal's context
-	ping     bool               // a PING of an identified nsqd
-	identify bool               // the answer to IDENTIFY
-	counted  bool               // a REGISTER or UNREGISTER
+	proposal *proposal // nil: nothing to wait for
+	ping     bool      // a PING of an identified nsqd
+	identify bool      // the answer to IDENTIFY
+	counted  bool      // a REGISTER or UNREGISTER
 }
 
 var okText = []byte("OK")
 
-// read takes commands until the connection, or its right to be heard, ends.
-func (s *session) read() {
-	defer func() { s.logger.Info(fmt.Sprintf("PROTOCOL(V1): [%s] exiting ioloop", s.remote)) }()
+// serve takes commands and answers them until the connection ends, or its right
+// to be heard. The error, if any, is why the peer is left without a word.
+func (s *session) serve() error {
 	for {
-		line, err := s.readLine()
-		switch {
-		case errors.Is(err, wire.ErrLineTooLong):
-			s.refuse(&wire.Error{Code: "E_INVALID", Text: fmt.Sprintf("line longer than %d bytes", maxLine)})
-			return
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			s.hangUp(err)
-			return
-		case err != nil:
-			// Closed by the peer, or by hangUp. What was asked before is still
-			// answered, for a peer that has closed its writing side only.
-			return
+		if err := s.awaitCommand(); err != nil {
+			return unlessClosed(err)
 		}
-
-		a, err := s.exec(line)
-		if refused := (*wire.Error)(nil); errors.As(err, &refused) {
-			s.logger.Error(fmt.Sprintf("[%s] - %s", s.remote, err))
-			s.refuse(refused)
-			return
+		last, err := s.takeCommands()
+		if err == nil {
+			err = s.answerOwed()
 		}
-		if err != nil {
-			s.hangUp(err)
-			return
-		}
-		if !s.owe(a) {
-			return
+		if last || err != nil {
+			return unlessClosed(err)
 		}
 	}
 }
 
-// patience is how long the peer may be silent: an nsqd identifies at once.
+// unlessClosed is err, or nil if that says only that the connection is closed, by
+// the peer or by this node, which then had its own word to say.
+func unlessClosed(err error) error {
+	if errors.Is(err, errBrokenConn) {
+		return nil
+	}
+	return err
+}
+
+// awaitCommand returns when there is something to read. Meanwhile it watches how
+// long the peer is silent.
+func (s *session) awaitCommand() error {
+	if s.r.Buffered() > 0 {
+		return nil
+	}
+	hangUp := time.Now().Add(s.patience())
+	for {
+		wake := hangUp
+		if !s.silentAt.IsZero() && s.silentAt.Before(wake) {
+			wake = s.silentAt
+		}
+		s.conn.SetReadDeadline(wake)
+		_, err := s.r.Peek(1)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return fmt.Errorf("%w: %w", errBrokenConn, err)
+		case wake.Equal(hangUp):
+			return err
+		}
+		s.fallSilent()
+	}
+}
+
+// patience is how long the peer may send nothing: an nsqd identifies at once.
 func (s *session) patience() time.Duration {
 	if !s.identified {
 		return minIdleTimeout
@@ -206,105 +220,82 @@ func (s *session) patience() time.Duration {
 	return s.idleTimeout()
 }
 
-// readLine waits for the next command as long as its patience lasts, and then no longer than commandTimeout for the rest of it.
-func (s *session) readLine() ([]byte, error) {
-	if s.r.Buffered() == 0 {
-		s.conn.SetReadDeadline(time.Now().Add(s.patience()))
-		if _, err := s.r.Peek(1); err != nil {
-			return nil, err
+// takeCommands carries out the commands that have arrived, up to the last that
+// is there in whole, the first of them in any case. last: nothing is to be read
+// any more once the answers are given.
+func (s *session) takeCommands() (last bool, err error) {
+	for len(s.owed) == 0 || s.lineBuffered() {
+		if !s.lineBuffered() {
+			s.conn.SetReadDeadline(time.Now().Add(commandTimeout))
+		}
+		a, err := s.takeCommand()
+		if refused := (*wire.Error)(nil); errors.As(err, &refused) {
+			// As in stock, every error ends the connection; what was asked before it
+			// is answered before it.
+			s.logger.Error(fmt.Sprintf("[%s] - %s", s.remote, err))
+			a, last, err = answer{text: []byte(refused.Error())}, true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if s.owed = append(s.owed, a); last {
+			break
 		}
 	}
-	s.conn.SetReadDeadline(time.Now().Add(commandTimeout))
-	return wire.ReadLine(s.r, maxLine)
+	return last, nil
 }
 
-// owe queues an answer, or reports false if none will be given any more.
-func (s *session) owe(a answer) bool {
-	select {
-	case s.answers <- a:
-		return true
-	case <-s.ctx.Done():
-		if a.cancel != nil {
-			a.cancel()
-		}
-		return false
+func (s *session) takeCommand() (answer, error) {
+	line, err := wire.ReadLine(s.r, maxLine)
+	switch {
+	case errors.Is(err, wire.ErrLineTooLong):
+		return answer{}, &wire.Error{Code: "E_INVALID", Text: fmt.Sprintf("line longer than %d bytes", maxLine)}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return answer{}, err
+	case err != nil:
+		return answer{}, fmt.Errorf("%w: %w", errBrokenConn, err)
 	}
+	return s.exec(line)
 }
 
-// refuse answers what the client did wrong, after all that it is owed. The
-// reader then returns: as in stock, every error ends the connection.
-func (s *session) refuse(refused *wire.Error) {
-	s.owe(answer{text: []byte(refused.Error())})
+// lineBuffered reports whether a command can be read without waiting for it.
+func (s *session) lineBuffered() bool {
+	buffered, _ := s.r.Peek(s.r.Buffered())
+	return bytes.IndexByte(buffered, '\n') >= 0
 }
 
-// hangUp ends the connection without another word, from either goroutine.
-func (s *session) hangUp(err error) {
-	if s.ctx.Err() == nil {
-		s.logger.Warn("closing the connection of an nsqd", "remote", s.remote, "err", err)
-	}
-	s.cancel()
-	s.conn.Close()
-}
-
-// answerAll gives the answers that are owed, in order, until the reader or the
-// connection has ended.
-func (s *session) answerAll() {
-	defer func() {
-		if v := recover(); v != nil {
-			// wire.Server recovers on the goroutine of Handle only.
-			s.logger.Error("panic in connection", "remote", s.remote, "panic", v, "stack", string(debug.Stack()))
-		}
-		s.cancel()
-		s.conn.Close()
-	}()
-	s.silence = time.NewTimer(s.inactive)
-	s.silence.Stop()
-	defer s.silence.Stop()
-
-	for {
-		a, ok := s.nextAnswer()
-		if !ok || !s.give(a) {
-			return
+// answerOwed gives the answers of the round, which is then over. An error: the
+// connection ends without the rest of them.
+func (s *session) answerOwed() error {
+	defer s.endRound()
+	for _, a := range s.owed {
+		if err := s.give(a); err != nil {
+			return err
 		}
 	}
+	return s.w.Flush()
 }
 
-// nextAnswer takes the next answer that is owed. Before it waits for one it
-// flushes what was written.
-func (s *session) nextAnswer() (a answer, ok bool) {
-	select {
-	case a, ok = <-s.answers:
-		if ok {
-			return a, true
-		}
-	default:
+func (s *session) endRound() {
+	if s.round.ctx != nil {
+		s.round.cancel()
+		s.round = round{}
 	}
-	if err := s.w.Flush(); err != nil {
-		return answer{}, false
-	}
-	for {
-		select {
-		case a, ok = <-s.answers:
-			return a, ok
-		case <-s.ctx.Done():
-			return answer{}, false
-		case <-s.silence.C:
-			s.fallSilent()
-		}
-	}
+	clear(s.owed) // they hold on to their mutations
+	s.owed = s.owed[:0]
 }
 
-// give waits for what the answer depends on and writes it. It reports false if
-// the connection ends without it.
-func (s *session) give(a answer) bool {
+// give waits for what the answer depends on and writes it.
+func (s *session) give(a answer) error {
 	if a.proposal != nil {
-		defer a.cancel()
-		if !settled(a.proposal) && s.w.Flush() != nil {
-			return false // the peer has gone, or does not read
+		if !settled(a.proposal) {
+			// What is answered already need not wait for this commit.
+			if err := s.w.Flush(); err != nil {
+				return err
+			}
 		}
 		if err := s.await(a); err != nil {
-			s.hangUp(err)
-			return false
+			return err
 		}
 	}
 	switch {
@@ -312,16 +303,14 @@ func (s *session) give(a answer) bool {
 		s.identifiedAt(time.Now())
 	case a.ping:
 		if err := s.pinged(time.Now()); err != nil {
-			s.hangUp(err)
-			return false
+			return err
 		}
 	}
-	return wire.WriteFrame(s.w, a.text) == nil
+	return wire.WriteFrame(s.w, a.text)
 }
 
 // await returns once the answer's proposal has committed, or with an error.
 func (s *session) await(a answer) error {
-	defer s.inFlight.Add(-1)
 	result, err := a.proposal.Wait()
 	if a.counted {
 		s.metrics.countRegistration(result, err)
@@ -338,7 +327,7 @@ func (s *session) await(a answer) error {
 // end tells the registry that the session is over, unless this node is leaving
 // its sessions to others.
 func (s *session) end() {
-	s.cancel()
+	s.endRound()
 	if !s.identified || !s.sessions.remove(s.id) {
 		return
 	}
@@ -355,5 +344,9 @@ type timedWriter struct{ conn net.Conn }
 
 func (t timedWriter) Write(p []byte) (int, error) {
 	t.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-	return t.conn.Write(p)
+	n, err := t.conn.Write(p)
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		err = fmt.Errorf("%w: %w", errBrokenConn, err)
+	}
+	return n, err
 }

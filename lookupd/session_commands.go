@@ -22,9 +22,8 @@ import (
 // of them are kept by every node for ever and answered with every lookup.
 const maxField = 255
 
-// exec carries out one line on the reader's goroutine. A *wire.Error in the
-// chain of the error is for the client, any other ends the connection without
-// a word.
+// exec carries out one line. A *wire.Error in the chain of the error is for the
+// client, any other ends the connection without a word.
 func (s *session) exec(line []byte) (answer, error) {
 	// As stock: the whole line trimmed of white space, then cut at each single
 	// space, so that two in a row hold an empty argument.
@@ -50,6 +49,11 @@ func (s *session) identify() (answer, error) {
 	if s.identified {
 		return answer{}, &wire.Error{Code: "E_INVALID", Text: "cannot IDENTIFY again"}
 	}
+	// The body may be a while in coming; what came before is answered now.
+	if err := s.answerOwed(); err != nil {
+		return answer{}, err
+	}
+	s.conn.SetReadDeadline(time.Now().Add(commandTimeout))
 	body, err := wire.ReadBody(s.r, maxBody)
 	if err != nil {
 		return answer{}, badBody(err)
@@ -123,11 +127,12 @@ func (s *session) unregister(args []string) (answer, error) {
 }
 
 // propose submits m and returns the answer that waits for it. Its time runs
-// from now: the command has just been read.
+// from the round's first proposal: all its commands had arrived by then.
 func (s *session) propose(m *fsmpb.Mutation) answer {
-	ctx, cancel := context.WithTimeout(s.ctx, registerTimeout)
-	s.inFlight.Add(1)
-	return answer{proposal: s.reg.Submit(ctx, m), cancel: cancel}
+	if s.round.ctx == nil {
+		s.round.ctx, s.round.cancel = context.WithTimeout(context.Background(), registerTimeout)
+	}
+	return answer{proposal: s.reg.Submit(s.round.ctx, m)}
 }
 
 // unchanged reports whether a command of the session would change nothing, so
@@ -140,10 +145,10 @@ func (s *session) propose(m *fsmpb.Mutation) answer {
 // local copy only rules the common case out, for free, and the claim is
 // checked by a linearizable read, which is cheaper than an entry.
 //
-// It waits on the reader's goroutine. To go on reading would let a later
-// command overtake the one that the read may yet find to be needed.
+// It is waited for here and now: a later command must not overtake the one
+// that the read may yet find to be needed.
 func (s *session) unchanged(changes func(*fsm.View) bool) (bool, error) {
-	if s.inFlight.Load() > 0 || changes(s.reg.View()) {
+	if s.round.ctx != nil || changes(s.reg.View()) {
 		return false, nil
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, registerTimeout)
@@ -190,21 +195,21 @@ func (s *session) logChange(command, topic, channel string) {
 	s.logger.Info(fmt.Sprintf("DB: client(%s) %s category:%s key:%s subkey:%s", s.remote, command, category, topic, channel))
 }
 
-// identifiedAt starts to watch the PINGs, on the answerer's goroutine.
+// identifiedAt starts to watch the PINGs.
 func (s *session) identifiedAt(now time.Time) {
 	s.lastUpdate.Store(now.UnixNano())
-	s.silence.Reset(s.inactive)
+	s.silentAt = now.Add(s.inactive)
 }
 
-// pinged takes a PING of an identified nsqd, on the answerer's goroutine: all
-// that was asked before it has been answered. Nothing is waited for, and in
+// pinged takes a PING of an identified nsqd, when all that was asked before it has
+// been answered. Nothing is waited for, and in
 // the ordinary case nothing is submitted.
 func (s *session) pinged(now time.Time) error {
 	last := time.Unix(0, s.lastUpdate.Swap(now.UnixNano()))
 	if s.logger.IsDebug() {
 		s.logger.Debug(fmt.Sprintf("CLIENT(%s): pinged (last ping %s)", s.remote, now.Sub(last)))
 	}
-	s.silence.Reset(s.inactive)
+	s.silentAt = now.Add(s.inactive)
 
 	if s.gone() {
 		return errSessionEnded
@@ -241,8 +246,9 @@ func (s *session) fallSilent() {
 	if s.silent == nil || failed(s.silent) {
 		s.silent = s.setActive(false)
 	}
+	s.silentAt = time.Time{}
 	if !settled(s.silent) || failed(s.silent) {
-		s.silence.Reset(silenceRetry)
+		s.silentAt = time.Now().Add(silenceRetry)
 	}
 }
 

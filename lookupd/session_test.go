@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"nsqraft/fsm"
+	"nsqraft/internal/wire"
 )
 
 const welcomeText = `{"broadcast_address":"b","hostname":"h","http_port":4161,"tcp_port":4160,"version":"v"}`
@@ -565,22 +566,48 @@ func TestLeave(t *testing.T) {
 	})
 }
 
-// A panic in the goroutine that answers ends this connection only.
-func TestPanicWhileAnswering(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
-		v := newTestV1(newFakeRegistry())
-		v.logger = hclog.New(&hclog.LoggerOptions{Output: &log})
-		c, other := identified(t, v, 0), identified(t, v, 1)
-		c.reg.set(func(f *fakeRegistry) { f.panics = true })
-		c.want(c.send("PING\n"))
-		if !c.closed() || !strings.Contains(log.String(), "panic in connection") {
-			t.Errorf("closed: %v, log: %s", c.closed(), log.String())
+// A panic ends this connection, whose session it ends too, and no other.
+func TestPanicInAConnection(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg := newFakeRegistry()
+	v := newTestV1(reg)
+	server := wire.NewServer(wire.ServerOptions{Handler: v.Handle, Logger: hclog.NewNullLogger()})
+	var serving sync.WaitGroup
+	serving.Go(func() { server.Serve(ln) })
+	defer serving.Wait()
+	defer server.Close()
+	var conns [2]net.Conn
+	ask := func(i int, in string) (string, error) {
+		io.WriteString(conns[i], in)
+		reply := make([]byte, 4+len("OK"))
+		_, err := io.ReadFull(conns[i], reply)
+		return string(reply[4:]), err
+	}
+	for i := range conns {
+		if conns[i], err = net.Dial("tcp", ln.Addr().String()); err != nil {
+			t.Fatal(err)
 		}
-		c.reg.set(func(f *fakeRegistry) { f.panics = false })
-		other.want(other.send("PING\n"), "OK")
-		other.close()
-	})
+		defer conns[i].Close()
+		conns[i].SetDeadline(time.Now().Add(10 * time.Second))
+		io.WriteString(conns[i], "  V1"+identifyAs(i))
+		if _, err := io.ReadFull(conns[i], make([]byte, 4+len(welcomeText))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reg.set(func(f *fakeRegistry) { f.panics = true })
+	if reply, err := ask(0, "PING\n"); err != io.EOF {
+		t.Errorf("answered with %q, %v, want EOF", reply, err)
+	}
+	if n := v.sessions.Len(); n != 1 {
+		t.Errorf("%d sessions are live, want 1", n)
+	}
+	reg.set(func(f *fakeRegistry) { f.panics = false })
+	if reply, err := ask(1, "PING\n"); reply != "OK" || err != nil {
+		t.Errorf("the other connection is answered with %q, %v", reply, err)
+	}
 }
 
 func TestWelcome(t *testing.T) {
