@@ -38,7 +38,9 @@ type options struct {
 }
 
 func main() {
-	os.Exit(run(os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr))
+	code := run(os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr)
+	runtime.KeepAlive(ballast)
+	os.Exit(code)
 }
 
 // run is the whole program; it returns the exit code.
@@ -53,9 +55,11 @@ func run(args []string, env func(string) (string, bool), stdout, stderr io.Write
 	case errors.Is(err, config.ErrUsage):
 		return 2
 	}
-	log, logErr := logline.New(logline.Options{Prefix: opts.LogPrefix, Level: opts.LogLevel, Format: opts.LogFormat, Output: stderr})
+	lines := logline.NewQueue(stderr)
+	defer lines.Close()
+	log, logErr := logline.New(logline.Options{Prefix: opts.LogPrefix, Level: opts.LogLevel, Format: opts.LogFormat, Output: lines})
 	if logErr != nil {
-		log, _ = logline.New(logline.Options{Prefix: opts.LogPrefix, Output: stderr})
+		log, _ = logline.New(logline.Options{Prefix: opts.LogPrefix, Output: lines})
 		err = errors.Join(err, fmt.Errorf("--log-format: %w", logErr))
 	}
 	if err != nil {
