@@ -3,7 +3,9 @@ package interop
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // subjects are the nsqlookupds that have to behave alike.
@@ -158,4 +161,60 @@ func writeFile(t testing.TB, name, content string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// A log that nobody reads costs lines, not answers, and does not hold up a stop.
+// (Stock blocks; so does whatever logs under a lock.)
+func TestLogThatNobodyReads(t *testing.T) {
+	if *against != "ours" {
+		t.Skip("stock nsqlookupd blocks")
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	tcp, web := freeAddr(t), freeAddr(t)
+	cmd := exec.Command(ourBin("nsqlookupd"), "--tcp-address="+tcp, "--http-address="+web, "--log-level=debug")
+	cmd.Stderr = w
+	cmd.SysProcAttr = dieWithParent()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	eventually(t, startTimeout, "it answers", func() error { return ping(web) })
+	for i := range 3000 { // 180 KB of lines; a pipe holds 64
+		if err := ping(web); err != nil {
+			t.Fatalf("request %d: %v", i, err)
+		}
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-exited:
+		if err != nil {
+			t.Errorf("it stopped with %v", err)
+		}
+	case <-time.After(stopTimeout):
+		cmd.Process.Kill()
+		t.Errorf("it still runs %v after SIGTERM", stopTimeout)
+		<-exited
+	}
+}
+
+func ping(addr string) error {
+	client := &http.Client{Timeout: startTimeout}
+	resp, err := client.Get("http://" + addr + "/ping")
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && string(body) != "OK" {
+		err = fmt.Errorf("/ping answers %s %q", resp.Status, body)
+	}
+	return err
 }
