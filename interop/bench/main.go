@@ -21,6 +21,7 @@ type options struct {
 	dir      string
 	binary   string
 	stock    string
+	etcd     string
 	turns    int
 	window   time.Duration
 	clients  int
@@ -44,6 +45,7 @@ func parseFlags() *options {
 	flag.StringVar(&o.dir, "dir", "", "folder for data and logs, on the disk to be measured; empty: a temporary one")
 	flag.StringVar(&o.binary, "nsqlookupd", "", "our nsqlookupd; empty: built from the parent directory")
 	flag.StringVar(&o.stock, "stock", "", "stock nsqlookupd; empty: built from go.mod")
+	flag.StringVar(&o.etcd, "etcd", "etcd", "etcd, which registrations are compared with if it is there")
 	flag.BoolVar(&o.keep, "keep", false, "leave logs and data where they are, as after a failure")
 	flag.IntVar(&o.turns, "turns", 5, "turns of ours and the peer for each ratio")
 	flag.DurationVar(&o.window, "window", time.Second, "length of one turn of read load")
@@ -69,7 +71,7 @@ type group struct {
 
 var groups = []group{
 	{"lookup", "/lookup and /nodes of small registries, beside stock and a bare handler", measureReads},
-	{"register", "registrations by many nsqds on three nodes, beside three stock ones", measureRegistrations},
+	{"register", "registrations by many nsqds on three nodes, beside three stock ones and etcd", measureRegistrations},
 	{"latency", "one REGISTER at a time on an idle cluster", measureLatency},
 	{"storm", "all nsqds reconnect at once", measureStorm},
 	{"kill", "kill -9 of the leader", measureKills},
