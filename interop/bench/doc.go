@@ -30,6 +30,7 @@
 //	reads.go       rows: /lookup, /nodes
 //	writes.go      rows: registrations, latency, the reconnect storm
 //	failover.go    rows: the leader killed, stopped, paused
+//	hang.go        rows: the leader's disk hung; file systems to hang
 //	million.go     rows: a million registrations: lookup, memory, restart, unit costs
 //	growth.go      rows: connections and PINGs; log and snapshots under a day's mutations
 package main

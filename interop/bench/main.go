@@ -54,7 +54,7 @@ func parseFlags() *options {
 	flag.IntVar(&o.channels, "channels", 100, "channels that each of them registers")
 	flag.IntVar(&o.storm, "storm", 2000, "simulated nsqds that reconnect at once")
 	flag.IntVar(&o.kills, "kills", 30, "kills of the leader")
-	flag.IntVar(&o.stops, "stops", 10, "graceful stops, and pauses, of the leader")
+	flag.IntVar(&o.stops, "stops", 10, "graceful stops, pauses, and hangs of the disk, of the leader")
 	flag.IntVar(&o.million, "million", 1_000_000, "registrations of the large registry")
 	flag.IntVar(&o.day, "day", 40_000, "mutations of the simulated day")
 	flag.StringVar(&o.profiles, "profiles", "", "folder for CPU and allocation profiles of our nodes in the groups lookup, register and million; empty: none are taken")
@@ -77,6 +77,7 @@ var groups = []group{
 	{"kill", "kill -9 of the leader", measureKills},
 	{"stop", "graceful stop of the leader", measureStops},
 	{"pause", "SIGSTOP of the leader", measurePauses},
+	{"hang", "the leader's disk hangs", measureHangs},
 	{"million", "a million registrations: lookup, memory, restart, unit costs", measureMillion},
 	{"connections", "an idle cluster, an idle connection, a PING: unit costs", measureConnections},
 	{"growth", "log and snapshots under a day's mutations", measureGrowth},
@@ -138,6 +139,7 @@ func run(o *options) (failed bool, err error) {
 	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-interrupted
+		b.unmount()
 		os.RemoveAll(b.temp)
 		os.Exit(1) // the daemons end with us
 	}()
