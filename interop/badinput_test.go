@@ -40,9 +40,11 @@ func dialStranger(t testing.TB, addr, greeting string) *stranger {
 }
 
 // frame reads one answer.
-func (s *stranger) frame() (string, error) {
+func (s *stranger) frame() (string, error) { return readFrame(s.r) }
+
+func readFrame(r io.Reader) (string, error) {
 	var size [4]byte
-	if _, err := io.ReadFull(s.r, size[:]); err != nil {
+	if _, err := io.ReadFull(r, size[:]); err != nil {
 		return "", err
 	}
 	n := binary.BigEndian.Uint32(size[:])
@@ -50,7 +52,7 @@ func (s *stranger) frame() (string, error) {
 		return "", fmt.Errorf("an answer of %d bytes", n)
 	}
 	b := make([]byte, n)
-	_, err := io.ReadFull(s.r, b)
+	_, err := io.ReadFull(r, b)
 	return string(b), err
 }
 

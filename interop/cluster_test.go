@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -101,6 +102,7 @@ type membership struct {
 	NodeID           string `json:"node_id"`
 	Leader           string `json:"leader"` // a node id, or nothing
 	Role             string `json:"role"`
+	Term             uint64 `json:"term"`
 	AppliedIndex     uint64 `json:"applied_index"`
 	RegistryHash     string `json:"registry_hash"`
 	FailureTolerance int    `json:"failure_tolerance"`
@@ -121,19 +123,25 @@ func (n *node) membership() (membership, error) {
 // leader waits until all running nodes name the same running node as leader.
 func (c *cluster) leader() *node {
 	c.t.Helper()
+	return c.leaderOf(c.running()...)
+}
+
+// leaderOf waits until each of nodes names the same one of them as leader.
+func (c *cluster) leaderOf(nodes ...*node) *node {
+	c.t.Helper()
 	if *against == "stock" {
 		c.t.Fatal("stock nsqlookupds have no leader")
 	}
 	var leader *node
 	eventually(c.t, readyTimeout, "one leader", func() error {
 		leader = nil
-		for _, n := range c.running() {
+		for _, n := range nodes {
 			m, err := n.membership()
 			if err != nil {
 				return err
 			}
 			switch l := c.node(m.Leader); {
-			case l == nil || l.cmd == nil:
+			case !slices.Contains(nodes, l):
 				return fmt.Errorf("%s names %q as leader", n.id, m.Leader)
 			case leader != nil && leader != l:
 				return fmt.Errorf("%s and %s are both named leader", leader.id, l.id)
@@ -147,6 +155,26 @@ func (c *cluster) leader() *node {
 		return nil
 	})
 	return leader
+}
+
+// agree reports an error unless all running nodes name the same leader, have applied
+// the same entries and hold the same registry.
+func (c *cluster) agree() error {
+	var first membership
+	for i, n := range c.running() {
+		m, err := n.membership()
+		if err != nil {
+			return err
+		}
+		if i == 0 {
+			first = m
+		}
+		if m.Leader != first.Leader || m.AppliedIndex != first.AppliedIndex || m.RegistryHash != first.RegistryHash || m.RegistryHash == "" {
+			return fmt.Errorf("%s is at %d with hash %q under %q, %s at %d with %q under %q",
+				n.id, m.AppliedIndex, m.RegistryHash, m.Leader, first.NodeID, first.AppliedIndex, first.RegistryHash, first.Leader)
+		}
+	}
+	return nil
 }
 
 // node returns the node with the given id, or nil.

@@ -28,6 +28,7 @@
 //	conformance_test.go   stories told to stock and to ours, transcripts compared
 //	load_test.go          a load that keeps what was acknowledged
 //	disk_linux_test.go    full disks and power cuts, on mounts of their own (root)
+//	hang_linux_test.go    disks that hang, likewise
 //	wrongstart_test.go    wrong ids, peers and folders; a disk lost while another is behind
 //	badinput_test.go      what no client should send, beside one that behaves
 //	deviations_test.go    where ours answers otherwise, and what it answers

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"slices"
 	"sync"
@@ -11,8 +13,8 @@ import (
 	"time"
 )
 
-// A load creates topics with our nodes, as fast as a few clients can, and keeps
-// those that were acknowledged.
+// A load has our nodes create topics, as fast as a few clients can, and keeps those
+// that were acknowledged.
 type load struct {
 	t    testing.TB
 	name string
@@ -22,35 +24,62 @@ type load struct {
 	mu     sync.Mutex
 	topics []string // acknowledged
 	at     []time.Time
+	failed []error // of the attempts that were not
 }
 
 // loadClients are the clients at each node.
 const loadClients = 2
 
-// startLoad creates topics that begin with name at each of nodes.
+// startLoad creates topics that begin with name at each of nodes, over HTTP.
 func startLoad(t testing.TB, name string, nodes []*node) *load {
+	return beginLoad(t, name, nodes, func(ctx context.Context, l *load, n *node, name string) {
+		l.run(ctx, name, func(topic string) error {
+			a, err := request("POST", n.http, "/topic/create?topic="+topic, "")
+			if err == nil && a.status != http.StatusOK {
+				err = fmt.Errorf("status %d: %s", a.status, a.body)
+			}
+			return err
+		})
+	})
+}
+
+// startRegistrations registers topics that begin with name with each of nodes. Each
+// client is an nsqd that connects anew as soon as a command has failed.
+func startRegistrations(t testing.TB, name string, nodes []*node) *load {
+	return beginLoad(t, name, nodes, func(ctx context.Context, l *load, n *node, name string) {
+		r := &registrar{addr: n.tcp, name: name}
+		defer r.close()
+		l.run(ctx, name, r.register)
+	})
+}
+
+func beginLoad(t testing.TB, name string, nodes []*node, client func(context.Context, *load, *node, string)) *load {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &load{t: t, name: name, stop: cancel}
 	for _, n := range nodes {
 		for i := range loadClients {
-			l.wg.Go(func() { l.run(ctx, n, fmt.Sprintf("%s-%s-%d", name, n.id, i)) })
+			l.wg.Go(func() { client(ctx, l, n, fmt.Sprintf("%s-%s-%d", name, n.id, i)) })
 		}
 	}
 	t.Cleanup(func() { l.end() })
 	return l
 }
 
-func (l *load) run(ctx context.Context, n *node, name string) {
+func (l *load) run(ctx context.Context, name string, create func(topic string) error) {
 	for i := 0; ctx.Err() == nil; i++ {
 		topic := fmt.Sprintf("%s-%06d", name, i)
-		a, err := request("POST", n.http, "/topic/create?topic="+topic, "")
-		if err == nil && a.status == http.StatusOK {
-			l.mu.Lock()
-			l.topics, l.at = append(l.topics, topic), append(l.at, time.Now())
-			l.mu.Unlock()
-			continue
+		err := create(topic)
+		now := time.Now()
+		l.mu.Lock()
+		if err == nil {
+			l.topics, l.at = append(l.topics, topic), append(l.at, now)
+		} else {
+			l.failed = append(l.failed, fmt.Errorf("%s %s: %w", now.Format("15:04:05.000"), topic, err))
 		}
-		time.Sleep(5 * time.Millisecond) // the node is down, or cannot
+		l.mu.Unlock()
+		if err != nil {
+			time.Sleep(5 * time.Millisecond) // the node is down, or cannot
+		}
 	}
 }
 
@@ -70,6 +99,13 @@ func (l *load) awaitMore(n int, within time.Duration) {
 		}
 		return nil
 	})
+}
+
+// failures returns the errors of the attempts that were not acknowledged so far.
+func (l *load) failures() []error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.failed)
 }
 
 // end stops the load and returns what was acknowledged.
@@ -117,5 +153,55 @@ func nothingLost(nodes []*node, topics []string) func() error {
 			errs = append(errs, err)
 		}
 		return errors.Join(errs...)
+	}
+}
+
+// A registrar is one nsqd's connection to one node. It gives up on a command after
+// commandTimeout.
+type registrar struct {
+	addr string
+	name string // its broadcast address
+	conn net.Conn
+}
+
+// commandTimeout is how long a stock nsqd waits for each answer.
+const commandTimeout = time.Second
+
+// register sends REGISTER for topic, over a new connection if there is none, and
+// closes the connection if the answer is not OK.
+func (r *registrar) register(topic string) (err error) {
+	defer func() {
+		if err != nil {
+			r.close()
+		}
+	}()
+	if r.conn == nil {
+		if r.conn, err = net.DialTimeout("tcp", r.addr, commandTimeout); err != nil {
+			return err
+		}
+		if _, err := r.exchange(magic + string(identify(peer(r.name)))); err != nil {
+			return fmt.Errorf("IDENTIFY: %w", err)
+		}
+	}
+	answer, err := r.exchange("REGISTER " + topic + "\n")
+	if err == nil && answer != "OK" {
+		err = errors.New(answer)
+	}
+	return err
+}
+
+// exchange sends a command and returns the answer.
+func (r *registrar) exchange(command string) (string, error) {
+	r.conn.SetDeadline(time.Now().Add(commandTimeout))
+	if _, err := io.WriteString(r.conn, command); err != nil {
+		return "", err
+	}
+	return readFrame(r.conn)
+}
+
+func (r *registrar) close() {
+	if r.conn != nil {
+		r.conn.Close()
+		r.conn = nil
 	}
 }

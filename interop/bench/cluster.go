@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"strings"
 )
 
@@ -32,6 +33,11 @@ func (c cluster) tcpAddrs() []string {
 // startCluster starts three nodes of ours, each with the given flags besides its
 // own, and returns when all are ready and agree on their leader.
 func (b *bench) startCluster(flags ...string) (cluster, error) {
+	return b.startClusterIn([]string{b.temp, b.temp, b.temp}, flags...)
+}
+
+// startClusterIn is startCluster with the data of each node in one of dirs.
+func (b *bench) startClusterIn(dirs []string, flags ...string) (cluster, error) {
 	var c cluster
 	var members, rafts []string
 	for i := range 3 {
@@ -40,7 +46,7 @@ func (b *bench) startCluster(flags ...string) (cluster, error) {
 			return nil, err
 		}
 		n := &node{id: fmt.Sprintf("n%d", i+1), tcp: addrs[0], http: addrs[1]}
-		n.data = b.path(n.id)
+		n.data = filepath.Join(dirs[i], filepath.Base(b.path(n.id)))
 		c = append(c, n)
 		rafts = append(rafts, addrs[2])
 		members = append(members, n.id+"="+addrs[2])

@@ -26,9 +26,11 @@
 //	nsqd.go        simulated nsqds
 //	query.go       HTTP: single questions, and load over kept-alive connections
 //	bare.go        a bare net/http handler, in a process of its own
+//	etcd.go        three etcd members, and keys put into them
 //	reads.go       rows: /lookup, /nodes
 //	writes.go      rows: registrations, latency, the reconnect storm
 //	failover.go    rows: the leader killed, stopped, paused
+//	hang.go        rows: the leader's disk hung; file systems to hang
 //	million.go     rows: a million registrations: lookup, memory, restart, unit costs
 //	growth.go      rows: connections and PINGs; log and snapshots under a day's mutations
 package main

@@ -125,13 +125,22 @@ func (o *outages) note() string {
 	return fmt.Sprintf("%d commands failed, %d of %d lookups", o.failed, o.lookups.failed, o.asked)
 }
 
-// fail has the leader of a cluster fail, so many times, while the other two are asked
-// for lookups and one of them, in turn, has a connection to register through.
-func (b *bench) fail(times int, failure func(cluster, *node, *prober, *outages) error) (*outages, error) {
+// A failure has the leader of a cluster fail, measures what a client of a survivor
+// saw, and has the leader come back.
+type failure func(c cluster, leader *node, p *prober, o *outages) error
+
+// fail is failIn with a cluster of its own.
+func (b *bench) fail(times int, failure failure) (*outages, error) {
 	c, err := b.startCluster(idle)
 	if err != nil {
 		return nil, err
 	}
+	return b.failIn(c, times, failure)
+}
+
+// failIn has the leader of a cluster fail, so many times, while the other two are asked
+// for lookups and one of them, in turn, has a connection to register through.
+func (b *bench) failIn(c cluster, times int, failure failure) (*outages, error) {
 	o := new(outages)
 	for turn := range times {
 		leader, err := c.leader()

@@ -21,6 +21,7 @@ type options struct {
 	dir      string
 	binary   string
 	stock    string
+	etcd     string
 	turns    int
 	window   time.Duration
 	clients  int
@@ -44,6 +45,7 @@ func parseFlags() *options {
 	flag.StringVar(&o.dir, "dir", "", "folder for data and logs, on the disk to be measured; empty: a temporary one")
 	flag.StringVar(&o.binary, "nsqlookupd", "", "our nsqlookupd; empty: built from the parent directory")
 	flag.StringVar(&o.stock, "stock", "", "stock nsqlookupd; empty: built from go.mod")
+	flag.StringVar(&o.etcd, "etcd", "etcd", "etcd, which registrations are compared with if it is there")
 	flag.BoolVar(&o.keep, "keep", false, "leave logs and data where they are, as after a failure")
 	flag.IntVar(&o.turns, "turns", 5, "turns of ours and the peer for each ratio")
 	flag.DurationVar(&o.window, "window", time.Second, "length of one turn of read load")
@@ -52,7 +54,7 @@ func parseFlags() *options {
 	flag.IntVar(&o.channels, "channels", 100, "channels that each of them registers")
 	flag.IntVar(&o.storm, "storm", 2000, "simulated nsqds that reconnect at once")
 	flag.IntVar(&o.kills, "kills", 30, "kills of the leader")
-	flag.IntVar(&o.stops, "stops", 10, "graceful stops, and pauses, of the leader")
+	flag.IntVar(&o.stops, "stops", 10, "graceful stops, pauses, and hangs of the disk, of the leader")
 	flag.IntVar(&o.million, "million", 1_000_000, "registrations of the large registry")
 	flag.IntVar(&o.day, "day", 40_000, "mutations of the simulated day")
 	flag.StringVar(&o.profiles, "profiles", "", "folder for CPU and allocation profiles of our nodes in the groups lookup, register and million; empty: none are taken")
@@ -69,12 +71,13 @@ type group struct {
 
 var groups = []group{
 	{"lookup", "/lookup and /nodes of small registries, beside stock and a bare handler", measureReads},
-	{"register", "registrations by many nsqds on three nodes, beside three stock ones", measureRegistrations},
+	{"register", "registrations by many nsqds on three nodes, beside three stock ones and etcd", measureRegistrations},
 	{"latency", "one REGISTER at a time on an idle cluster", measureLatency},
 	{"storm", "all nsqds reconnect at once", measureStorm},
 	{"kill", "kill -9 of the leader", measureKills},
 	{"stop", "graceful stop of the leader", measureStops},
 	{"pause", "SIGSTOP of the leader", measurePauses},
+	{"hang", "the leader's disk hangs", measureHangs},
 	{"million", "a million registrations: lookup, memory, restart, unit costs", measureMillion},
 	{"connections", "an idle cluster, an idle connection, a PING: unit costs", measureConnections},
 	{"growth", "log and snapshots under a day's mutations", measureGrowth},
@@ -136,6 +139,7 @@ func run(o *options) (failed bool, err error) {
 	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-interrupted
+		b.unmount()
 		os.RemoveAll(b.temp)
 		os.Exit(1) // the daemons end with us
 	}()

@@ -48,6 +48,9 @@ func (b *bench) path(name string) string {
 	return filepath.Join(b.temp, fmt.Sprintf("%03d-%s", b.paths, name))
 }
 
+// anyPath returns the pattern of all paths that path has returned for name.
+func (b *bench) anyPath(name string) string { return filepath.Join(b.temp, "*-"+name) }
+
 // start starts the process; it does not wait for it to listen.
 func (p *process) start() error {
 	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)

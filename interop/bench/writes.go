@@ -9,13 +9,18 @@ import (
 
 // measureRegistrations has nsqds register channels, one command in flight each as
 // stock nsqd does: each with one of our nodes, each with all three in turn, and each
-// with three stock nsqlookupds in turn, which is how stock keeps them alike.
+// with three stock nsqlookupds in turn, which is how stock keeps them alike. If there
+// is an etcd, as many clients put as many keys.
 func measureRegistrations(b *bench) error {
 	ours, err := b.startCluster()
 	if err != nil {
 		return err
 	}
 	stock, err := b.startStock(3)
+	if err != nil {
+		return err
+	}
+	etcd, err := b.startEtcd()
 	if err != nil {
 		return err
 	}
@@ -30,9 +35,14 @@ func measureRegistrations(b *bench) error {
 	one := &registering{bench: b, nodes: ours, sets: spread}
 	all := &registering{bench: b, nodes: ours, sets: [][]string{ours.tcpAddrs()}}
 	peer := &registering{bench: b, nodes: stock, sets: [][]string{stock.tcpAddrs()}}
+	sides := []func() (float64, error){one.measure, all.measure, peer.measure}
+	puts := []*putting{{bench: b, nodes: etcd, conns: b.nsqds}, {bench: b, nodes: etcd, conns: len(etcd)}}
+	if etcd != nil {
+		sides = append(sides, puts[0].measure, puts[1].measure)
+	}
 	var measured []rates
 	err = b.profile("register", ours, leader, func() (err error) {
-		measured, err = b.takeTurns(one.measure, all.measure, peer.measure)
+		measured, err = b.takeTurns(sides...)
 		return err
 	})
 	if err != nil {
@@ -51,6 +61,20 @@ func measureRegistrations(b *bench) error {
 			Ratio: ratios.ratioText(), Goal: fmt.Sprintf("≥ %v", side.goal), Verdict: verdict(ratios.median() >= side.goal),
 			Note: fmt.Sprintf("%.1f commands to a log entry; CPU of all nodes for one channel of one nsqd: %s, peer %s; commands not answered within 1 s and tried again: %d, peer %d",
 				float64(side.turn*b.nsqds*b.channels*len(side.sets[0]))/side.entries, short(side.each()), short(peer.each()), side.failed.Load(), peer.failed.Load()),
+		})
+	}
+	if etcd == nil {
+		b.report.add(row{Group: "register", What: "the same beside etcd", Goal: "≥ 4", Verdict: "not measured", Note: "etcd is not installed"})
+		return nil
+	}
+	for k, with := range []string{"as many clients put as many keys, each over a connection of its own", "the same clients share one connection to each member"} {
+		ratios := measured[0].over(measured[3+k])
+		b.report.add(row{
+			Group: "register",
+			What:  fmt.Sprintf("%d nsqds register %d channels each, each nsqd with one node, beside etcd: %s", b.nsqds, b.channels, with),
+			Ours:  measured[0].String(), Peer: "three etcd members, " + measured[3+k].String(),
+			Ratio: ratios.ratioText(), Goal: "≥ 4", Verdict: verdict(ratios.median() >= 4),
+			Note: fmt.Sprintf("CPU of all nodes for one channel of one nsqd: %s, of all members for one key: %s", short(one.each()), short(puts[k].each())),
 		})
 	}
 	return nil
