@@ -69,6 +69,9 @@ func TestLeaderWhoseDiskHangsIsSucceeded(t *testing.T) {
 			if _, err := old.Consistent(t.Context()); !errors.Is(err, errUnavailable) {
 				t.Fatalf("the old leader answers a consistent read: %v", err)
 			}
+			if old.healthy() {
+				t.Fatal("the old leader calls itself ready")
+			}
 		}
 		resume()
 		c.eventually(time.Second, "the old leader follows", func() bool {

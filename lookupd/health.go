@@ -16,8 +16,8 @@ func (n *node) Health() []check {
 		}
 		return nil
 	}
-	known, _ := n.knownLeader()
-	behind := n.Freshness().Stale
+	fresh := n.Freshness()
+	known, behind := fresh.LeaderKnown, fresh.Stale
 	return []check{
 		{"running", failing(n.stopping.Load(), "this node is stopping")},
 		{"member", failing(!n.isMember(), "this node is not part of a cluster")},

@@ -473,7 +473,8 @@ func (n *node) setCluster(cluster string) error {
 type markedMachine struct {
 	*fsm.Machine
 	mark     commitMark
-	marked   uint64 // highest index noted
+	log      *raftguard.Store // on whose disk the mark is
+	marked   uint64           // highest index noted
 	fatal    func(error)
 	took     prometheus.Observer // seconds to write one snapshot
 	installs installWatch
@@ -481,7 +482,7 @@ type markedMachine struct {
 
 // markedMachine returns the machine as Raft gets it, after restore.
 func (n *node) markedMachine() *markedMachine {
-	return &markedMachine{Machine: n.machine, mark: n.store.mark, marked: n.View().Index(), fatal: n.fatal, took: n.metrics.raftSnapshot}
+	return &markedMachine{Machine: n.machine, mark: n.store.mark, log: n.store.log, marked: n.View().Index(), fatal: n.fatal, took: n.metrics.raftSnapshot}
 }
 
 func (m *markedMachine) Apply(entry *raft.Log) any {
@@ -511,7 +512,9 @@ func (m *markedMachine) note(index uint64) {
 	if index <= m.marked {
 		return
 	}
-	if err := m.mark.Store(index); err != nil {
+	// A disk may hang in this write first, and Raft ask for the next only when a
+	// command has been given up and is tried again: a second later.
+	if err := m.log.Watch(func() error { return m.mark.Store(index) }); err != nil {
 		m.fatal(err)
 	}
 	m.marked = index

@@ -1,11 +1,15 @@
 package raftguard_test
 
 import (
+	"context"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
 	"nsqraft/internal/nsqtest"
@@ -73,40 +77,126 @@ func TestHeldRequestIsGivenUp(t *testing.T) {
 			leader.trans.Close()
 		},
 	}
-	for name, end := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				network := nsqtest.NewNetwork()
-				var nodes []*node
-				for _, id := range servers {
-					nodes = append(nodes, startNode(t, raftConfig(id), newTransport(t, network, id), newStore(t, raft.NewInmemStore())))
-				}
-				leader := leaderOf(t, nodes)
-				away := nodes[slices.IndexFunc(nodes, func(n *node) bool { return n != leader })]
-				network.Kill(string(away.id))
-				time.Sleep(time.Second) // its last answers have been heard
-				term := leader.raft.CurrentTerm()
-				returned := make(chan struct{})
-				go func() {
-					defer close(returned)
-					var resp raft.AppendEntriesResponse
-					req := &raft.AppendEntriesRequest{RPCHeader: header(leader.id), Term: term, PrevLogEntry: 1, PrevLogTerm: 1}
-					if err := leader.trans.AppendEntries(away.id, address(away.id), req, &resp); err == nil {
-						t.Error("a dead peer has answered")
-					}
-				}()
-				select {
-				case <-returned:
-					t.Fatal("the request was not held")
-				case <-time.After(10 * time.Second):
-				}
-				end(t, network, leader, away)
-				select {
-				case <-returned:
-				case <-time.After(time.Second):
-					t.Error("a second later the request is still held")
-				}
-			})
-		})
+	requests := map[string]func(leader, away *node, term uint64) error{
+		"entries": func(leader, away *node, term uint64) error {
+			var resp raft.AppendEntriesResponse
+			req := &raft.AppendEntriesRequest{RPCHeader: header(leader.id), Term: term, PrevLogEntry: 1, PrevLogTerm: 1}
+			return leader.trans.AppendEntries(away.id, address(away.id), req, &resp)
+		},
+		"a snapshot": func(leader, away *node, term uint64) error {
+			var resp raft.InstallSnapshotResponse
+			req := &raft.InstallSnapshotRequest{RPCHeader: header(leader.id), Term: term}
+			return leader.trans.InstallSnapshot(away.id, address(away.id), req, &resp, strings.NewReader(""))
+		},
 	}
+	for name, end := range tests {
+		for what, request := range requests {
+			t.Run(name+"/"+what, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { heldUntil(t, request, end) })
+			})
+		}
+	}
+}
+
+// heldUntil makes a request to a follower that is away, and wants it held until end.
+func heldUntil(t *testing.T, request func(leader, away *node, term uint64) error, end func(t *testing.T, network *nsqtest.Network, leader, away *node)) {
+	network := nsqtest.NewNetwork()
+	var nodes []*node
+	for _, id := range servers {
+		nodes = append(nodes, startNode(t, raftConfig(id), newTransport(t, network, id), newStore(t, raft.NewInmemStore())))
+	}
+	leader := leaderOf(t, nodes)
+	away := nodes[slices.IndexFunc(nodes, func(n *node) bool { return n != leader })]
+	network.Kill(string(away.id))
+	time.Sleep(time.Second) // its last answers have been heard
+	term := leader.raft.CurrentTerm()
+	returned := make(chan struct{})
+	go func() {
+		defer close(returned)
+		if err := request(leader, away, term); err == nil {
+			t.Error("a dead peer has answered")
+		}
+	}()
+	select {
+	case <-returned:
+		t.Fatal("the request was not held")
+	case <-time.After(10 * time.Second):
+	}
+	end(t, network, leader, away)
+	select {
+	case <-returned:
+	case <-time.After(time.Second):
+		t.Error("a second later the request is still held")
+	}
+}
+
+// A leader whose disk hangs sends nothing, by whichever way Raft would send it. The
+// stories of lookupd show what that is good for.
+func TestHungStoreSendsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := nsqtest.NewNetwork()
+		backend := &gatedStore{InmemStore: raft.NewInmemStore()}
+		store := newStore(t, backend)
+		n1 := raftguard.NewTransport("n1", listen(t, network, "n1"), store, hclog.NewNullLogger())
+		defer n1.Close()
+		n2 := newTransport(t, network, "n2")
+		arrived := make(chan any, 4)
+		ctx, stop := context.WithCancel(t.Context())
+		var answering sync.WaitGroup
+		answering.Go(func() {
+			for {
+				select {
+				case rpc := <-n2.Consumer():
+					arrived <- rpc.Command
+					if _, ok := rpc.Command.(*raft.InstallSnapshotRequest); ok {
+						rpc.Respond(&raft.InstallSnapshotResponse{Success: true}, nil)
+						continue
+					}
+					rpc.Respond(&raft.AppendEntriesResponse{Success: true}, nil)
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+		send := map[string]func() error{
+			"entries": func() error {
+				req := &raft.AppendEntriesRequest{RPCHeader: header("n1"), Term: 1, PrevLogEntry: 1, PrevLogTerm: 1}
+				return n1.AppendEntries("n2", address("n2"), req, new(raft.AppendEntriesResponse))
+			},
+			"a heartbeat": func() error {
+				req := &raft.AppendEntriesRequest{RPCHeader: header("n1"), Term: 1}
+				return n1.AppendEntries("n2", address("n2"), req, new(raft.AppendEntriesResponse))
+			},
+			"a snapshot": func() error {
+				req := &raft.InstallSnapshotRequest{RPCHeader: header("n1"), Term: 1}
+				return n1.InstallSnapshot("n2", address("n2"), req, new(raft.InstallSnapshotResponse), strings.NewReader(""))
+			},
+		}
+		for what, send := range send {
+			if err := send(); err != nil || len(arrived) != 1 {
+				t.Errorf("%s with a disk in order: %v, %d requests arrived, want 1", what, err, len(arrived))
+			}
+			<-arrived
+		}
+		gate := backend.hold()
+		for write, hang := range map[string]func(){
+			"the log":          func() { store.StoreLog(&raft.Log{Index: 1, Term: 1}) },
+			"a file beside it": func() { store.Watch(func() error { return <-gate }) },
+		} {
+			var storing sync.WaitGroup
+			storing.Go(hang)
+			time.Sleep(time.Second)
+			for what, send := range send {
+				if err := send(); err == nil || len(arrived) != 0 {
+					t.Errorf("%s while a write to %s hangs: %v, %d requests arrived, want an error and none", what, write, err, len(arrived))
+				}
+			}
+			gate <- nil
+			storing.Wait()
+			time.Sleep(time.Hour) // the gate closes once a minute
+		}
+		close(gate)
+		stop()
+		answering.Wait()
+	})
 }

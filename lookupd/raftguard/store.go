@@ -49,6 +49,7 @@ type Store struct {
 	onFailure func(error)
 
 	storing atomic.Pointer[time.Time] // when the StoreLogs in flight began
+	beside  atomic.Pointer[time.Time] // beginning of the Watch in flight
 	bytes   atomic.Int64
 
 	mu       sync.Mutex // guards what follows; never held during a call of backend
@@ -162,13 +163,25 @@ func (s *Store) setCut(cut bool) {
 	s.cut = cut
 }
 
-// StoringSince returns when the StoreLogs now in flight began; zero if none is.
-// Raft never has two.
+// Watch runs a write to the disk of the log that is not one of this Store, so that
+// StoringSince knows of it. There must not be two at a time.
+func (s *Store) Watch(write func() error) error {
+	began := time.Now()
+	s.beside.Store(&began)
+	defer s.beside.Store(nil)
+	return write()
+}
+
+// StoringSince returns when the StoreLogs or the Watch now in flight began, the
+// earlier of the two; zero if none is. Raft never has two StoreLogs.
 func (s *Store) StoringSince() time.Time {
-	if began := s.storing.Load(); began != nil {
-		return *began
+	var since time.Time
+	for _, began := range []*time.Time{s.storing.Load(), s.beside.Load()} {
+		if began != nil && (since.IsZero() || began.Before(since)) {
+			since = *began
+		}
 	}
-	return time.Time{}
+	return since
 }
 
 // LogBytes returns how many bytes of log entries were stored since the last

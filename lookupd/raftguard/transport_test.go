@@ -26,7 +26,7 @@ type gatedStore struct {
 
 // hold makes every later StoreLogs wait for an error, or nil, from the returned
 // channel. Once that is closed, StoreLogs works as before.
-func (s *gatedStore) hold() chan<- error {
+func (s *gatedStore) hold() chan error {
 	gate := make(chan error)
 	s.gate.Store(&gate)
 	return gate
