@@ -119,6 +119,8 @@ func TestAllKilled(t *testing.T) {
 	}
 	eventually(t, seenTimeout, "nsqd", listed(all, "steady", d.http))
 	eventually(t, seenTimeout, "names", named(all, "/topics", "quiet", "steady"))
+	// The nsqd's REGISTER of the channel is a command of its own, after the topic's.
+	eventually(t, seenTimeout, "channel", named(all, "/channels?topic=steady", "archive"))
 
 	for _, n := range c.nodes {
 		n.kill()
