@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -573,7 +574,9 @@ func TestChannelsOfANewTopic(t *testing.T) {
 		l, lines := newTestLinks(t, nil, new(having))
 		l.dial = func(ctx context.Context, _ string) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() }
 		const latency = 10 * time.Millisecond
-		hangs, asked := true, 0
+		var hangs atomic.Bool
+		var asked atomic.Int32
+		hangs.Store(true)
 		l.client.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
 			if r.URL.Path != "/channels" || r.URL.Query().Get("topic") != "t" {
 				t.Errorf("asked for %s", r.URL)
@@ -588,8 +591,8 @@ func TestChannelsOfANewTopic(t *testing.T) {
 			case "angry:1":
 				return respond(500, ``)
 			}
-			asked++
-			if !hangs {
+			asked.Add(1)
+			if !hangs.Load() {
 				time.Sleep(latency)
 				return respond(200, `{"channels":["h"]}`)
 			}
@@ -640,22 +643,22 @@ func TestChannelsOfANewTopic(t *testing.T) {
 		for range 3 {
 			check("x z", 0, "is not waited for")
 		}
-		if asked != 1 {
-			t.Errorf("one that hangs was asked %d times at once", asked)
+		if n := asked.Load(); n != 1 {
+			t.Errorf("one that hangs was asked %d times at once", n)
 		}
 		time.Sleep(10 * time.Second)
-		hangs = false
+		hangs.Store(false)
 		check("x z", 0, "is not waited for")
 		time.Sleep(2 * latency)
 		check("h x z", latency, "")
 
-		hangs = true
+		hangs.Store(true)
 		ctx, cancel := context.WithTimeout(t.Context(), channelsWait/2)
 		defer cancel()
 		if names, err := l.channels(ctx, "t"); len(names) != 2 || err == nil {
 			t.Errorf("with little time: %v, %v", names, err)
 		}
-		hangs = false
+		hangs.Store(false)
 		l.close()
 	})
 }
