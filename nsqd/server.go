@@ -20,6 +20,10 @@ var (
 type Server struct {
 	opts *Options
 	log  hclog.Logger
+
+	http   httpServers
+	statsd statsd
+	links  links
 }
 
 func New(opts *Options, log hclog.Logger) *Server { return &Server{opts: opts, log: log} }
