@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,14 +12,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
 )
 
 // authServers are the HTTP servers that say what a client may do. With none of them
@@ -29,7 +25,6 @@ type authServers struct {
 	urls   []string
 	post   bool
 	client *http.Client
-	log    hclog.Logger
 }
 
 const (
@@ -39,32 +34,27 @@ const (
 	maxAuthTTL = 365 * 24 * time.Hour
 )
 
-// newAuthServers fails if there is a root CA file that cannot be used.
-func newAuthServers(o *Options, log hclog.Logger) (*authServers, error) {
-	a := &authServers{post: strings.EqualFold(o.AuthHTTPMethod, "post"), log: log}
+// newAuthServers returns the servers of o, which are asked over TLS with what certs
+// trusts.
+func newAuthServers(o *Options, certs *certificates) *authServers {
+	a := &authServers{post: strings.EqualFold(o.AuthHTTPMethod, "post")}
 	for _, address := range o.AuthHTTPAddresses {
 		if !strings.Contains(address, "://") {
 			address = "http://" + address + "/auth"
 		}
 		a.urls = append(a.urls, address)
 	}
-	transport := &http.Transport{
-		DialContext:           (&net.Dialer{Timeout: o.HTTPConnectTimeout}).DialContext,
-		ResponseHeaderTimeout: o.HTTPRequestTimeout,
+	dialer := &net.Dialer{Timeout: o.HTTPConnectTimeout}
+	a.client = &http.Client{
+		Timeout: o.HTTPRequestTimeout,
+		Transport: &http.Transport{
+			DialContext: dialer.DialContext,
+			DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+				return (&tls.Dialer{NetDialer: dialer, Config: certs.client()}).DialContext(ctx, network, address)
+			},
+		},
 	}
-	if o.TLSRootCAFile != "" && len(a.urls) > 0 {
-		pem, err := os.ReadFile(o.TLSRootCAFile)
-		if err != nil {
-			return nil, fmt.Errorf("read --tls-root-ca-file: %w", err)
-		}
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read --tls-root-ca-file %s: no certificate in it", o.TLSRootCAFile)
-		}
-		transport.TLSClientConfig = &tls.Config{RootCAs: pool}
-	}
-	a.client = &http.Client{Transport: transport, Timeout: o.HTTPRequestTimeout}
-	return a, nil
+	return a
 }
 
 func (a *authServers) enabled() bool { return len(a.urls) > 0 }

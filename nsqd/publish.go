@@ -64,7 +64,7 @@ func (c *client) publishOne(command string, topic []byte, delay time.Duration) (
 	if most := c.srv.opts.MaxMsgSize; int64(size) > most {
 		return nil, refusal("E_BAD_MESSAGE", "%s message too big %d > %d", command, size, most)
 	}
-	body, err := readBody(c.in, int(size))
+	body, err := readBytes(c.in, int(size))
 	if err != nil {
 		return nil, refusal("E_BAD_MESSAGE", "%s failed to read message body", command)
 	}
@@ -165,7 +165,7 @@ func readMPUB(r *bufio.Reader, size, maxMessage int) ([][]byte, error) {
 		}
 		var body []byte
 		if int(n) > bodyChunk/4 {
-			body, err = readBody(r, int(n))
+			body, err = readBytes(r, int(n))
 		} else {
 			if len(chunk) < int(n) {
 				chunk = make([]byte, min(bodyChunk, rest))
@@ -196,8 +196,8 @@ func readSize(r *bufio.Reader) (int32, error) {
 	return n, nil
 }
 
-// readBody reads n bytes. Memory is made as they come.
-func readBody(r *bufio.Reader, n int) ([]byte, error) {
+// readBytes reads n bytes. Memory is made as they come.
+func readBytes(r *bufio.Reader, n int) ([]byte, error) {
 	body := make([]byte, min(n, bodyChunk))
 	for read := 0; ; {
 		m, err := io.ReadFull(r, body[read:])

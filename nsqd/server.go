@@ -2,6 +2,7 @@ package nsqd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -9,8 +10,6 @@ import (
 	"net"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,12 +47,12 @@ type Server struct {
 	// Set by Open, read-only afterwards.
 	lock    io.Closer // of the data path
 	links   *links
-	certs   *certificates // nil: no TLS
+	certs   *certificates
 	auth    *authServers
 	tcp     *wire.Server
 	tcpAddr net.Addr
 	http    httpServers
-	statsd  *statsd
+	statsd  statsd
 
 	background sync.WaitGroup // everything that Close waits for besides
 	retrying   atomic.Bool    // see retryPumps
@@ -117,13 +116,11 @@ func (s *Server) Open() (err error) {
 	if s.lock, err = lockDataPath(s.opts.DataPath); err != nil {
 		return err
 	}
-	if s.certs, err = s.loadCertificates(); err != nil {
+	if s.certs, err = loadCertificates(s.opts); err != nil {
 		return err
 	}
 	s.links = newLinks(s.opts, s.identity, s.registrations, s.log)
-	if s.auth, err = newAuthServers(s.opts, s.log); err != nil {
-		return err
-	}
+	s.auth = newAuthServers(s.opts, s.certs)
 	if err := s.load(); err != nil {
 		return err
 	}
@@ -137,18 +134,14 @@ func (s *Server) Open() (err error) {
 	if err := s.openHTTP(); err != nil {
 		return err
 	}
+	s.openStatsd()
 	s.links.open()
-	return s.openStatsd()
+	return nil
 }
 
 // listen opens the TCP listener.
 func (s *Server) listen() error {
-	network := "tcp"
-	if !isHostPort(s.opts.TCPAddress) {
-		network = "unix"
-		removeStaleSocket(s.opts.TCPAddress)
-	}
-	ln, err := net.Listen(network, s.opts.TCPAddress)
+	ln, err := listen(s.opts.TCPAddress)
 	if err != nil {
 		return fmt.Errorf("listen (%s) failed - %w", s.opts.TCPAddress, err)
 	}
@@ -161,23 +154,6 @@ func (s *Server) listen() error {
 		}
 	})
 	return nil
-}
-
-// isHostPort says whether address is not the path of a unix socket.
-func isHostPort(address string) bool {
-	_, _, err := net.SplitHostPort(address)
-	return err == nil && !strings.ContainsRune(address, os.PathSeparator)
-}
-
-// removeStaleSocket removes the unix socket that an nsqd which was killed has left.
-func removeStaleSocket(path string) {
-	if conn, err := net.Dial("unix", path); err == nil {
-		conn.Close() // somebody listens: the next Listen says so
-		return
-	}
-	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
-		os.Remove(path)
-	}
 }
 
 // fail tells Failed's reader of an error after which the process must not go on.
@@ -211,7 +187,7 @@ func (s *Server) close() error {
 		s.log.Info("TCP: closing " + s.tcpAddr.String())
 		errs = append(errs, s.tcp.Close())
 	}
-	errs = append(errs, s.closeHTTP())
+	s.closeHTTP()
 	if s.lock != nil {
 		errs = append(errs, s.closeTopics())
 	}
@@ -247,9 +223,6 @@ func (s *Server) closeTopics() error {
 
 // Reload reads the certificates anew. After an error the old ones are still used.
 func (s *Server) Reload() error {
-	if s.certs == nil {
-		return nil
-	}
 	return s.certs.reload()
 }
 
@@ -271,6 +244,14 @@ func (s *Server) StartTime() time.Time { return s.started }
 // TCPAddr returns where the server listens for TCP clients.
 func (s *Server) TCPAddr() net.Addr { return s.tcpAddr }
 
+// HTTPAddr and HTTPSAddr return where the server listens for HTTP clients, nil if
+// it does not.
+func (s *Server) HTTPAddr() net.Addr  { return s.http.plainAddr() }
+func (s *Server) HTTPSAddr() net.Addr { return s.http.secureAddr() }
+
+// tlsConfig returns nil if there is no certificate.
+func (s *Server) tlsConfig() *tls.Config { return s.certs.server() }
+
 // identity returns what lookupds are told.
 func (s *Server) identity() identity {
 	host, err := os.Hostname()
@@ -286,17 +267,6 @@ func (s *Server) identity() identity {
 		TopologyZone:     s.opts.TopologyZone,
 		TopologyRegion:   s.opts.TopologyRegion,
 	}
-}
-
-// broadcastPort returns the port told to others: the option's, or the one listened on.
-func broadcastPort(option int, addr net.Addr) int {
-	if option != 0 {
-		return option
-	}
-	if tcp, ok := addr.(*net.TCPAddr); ok {
-		return tcp.Port
-	}
-	return 0
 }
 
 // registrations returns all topics and channels, as lookupds are to know them.
@@ -437,12 +407,4 @@ func (s *Server) retryPumps() {
 			t.mu.Unlock()
 		}
 	})
-}
-
-// port returns the port of an address as text, "" if it has none.
-func port(addr net.Addr) string {
-	if tcp, ok := addr.(*net.TCPAddr); ok {
-		return strconv.Itoa(tcp.Port)
-	}
-	return ""
 }

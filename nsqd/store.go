@@ -22,8 +22,8 @@ type diskQueue interface {
 
 // readBatch bounds what one read takes from a queue on disk.
 const (
-	readMessages = 256
-	readBytes    = 256 << 10
+	readMessages  = 256
+	readSizeLimit = 256 << 10
 )
 
 // A store keeps on disk the messages of one topic or channel for which there is no
@@ -92,7 +92,7 @@ func (s *store) put(messages []*Message) (err error) {
 
 // next takes some of the messages from the head of the queue; none is no error.
 func (s *store) next() ([]*Message, error) {
-	bodies, err := s.queue.Next(readMessages, readBytes)
+	bodies, err := s.queue.Next(readMessages, readSizeLimit)
 	if err != nil {
 		err = fmt.Errorf("read from the disk queue of %s: %w", s.name, err)
 		s.health.failed(s.name, err)
