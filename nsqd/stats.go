@@ -1,6 +1,6 @@
 package nsqd
 
-import "time"
+import "github.com/beorn7/perks/quantile"
 
 // Stats are what an nsqd knows of its topics and clients at one time. The JSON is
 // that of /stats in stock nsqd v1.3.0.
@@ -109,6 +109,73 @@ type StatsFilter struct {
 }
 
 // Stats returns topics and channels by name. Memory is left out.
-func (s *Server) Stats(f StatsFilter) Stats { panic("core") }
+func (s *Server) Stats(f StatsFilter) Stats {
+	stats := Stats{Version: Version, Health: s.healthText(), StartTime: s.started.Unix()}
+	for _, t := range s.sorted() {
+		if f.Topic == "" || f.Topic == t.name {
+			stats.Topics = append(stats.Topics, t.stats(f))
+		}
+	}
+	if f.Clients {
+		stats.Producers = s.clients.producers()
+	}
+	return stats
+}
 
-var _ time.Duration
+func (t *Topic) stats(f StatsFilter) TopicStats {
+	all := newStream(t.server.opts)
+	channels := []ChannelStats{}
+	for _, c := range t.sorted() {
+		stats := c.stats(f, all)
+		if f.Channel == "" || f.Channel == c.name {
+			channels = append(channels, stats)
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return TopicStats{
+		Name:         t.name,
+		Channels:     channels,
+		Depth:        t.backlog.depth(),
+		BackendDepth: t.backlog.onDisk(),
+		MessageCount: t.messages.Load(),
+		MessageBytes: t.bytes.Load(),
+		Paused:       t.paused,
+		E2ELatency:   latencyStats(t.server.opts, all),
+	}
+}
+
+// stats adds the channel's latencies to those of its topic.
+func (c *Channel) stats(f StatsFilter, topic *quantile.Stream) ChannelStats {
+	own := newStream(c.server.opts)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.latency.mergeInto(own)
+	c.latency.mergeInto(topic)
+	stats := ChannelStats{
+		Name:             c.name,
+		Depth:            c.backlog.depth(),
+		BackendDepth:     c.backlog.onDisk(),
+		InFlightCount:    len(c.flying),
+		DeferredCount:    len(c.deferred),
+		MessageCount:     c.messages,
+		RequeueCount:     c.requeues,
+		TimeoutCount:     c.timeouts,
+		ClientCount:      len(c.consumers),
+		Paused:           c.paused,
+		E2ELatency:       latencyStats(c.server.opts, own),
+		ZoneLocalCount:   c.zoneLocal,
+		RegionLocalCount: c.regionLocal,
+		GlobalCount:      c.further,
+	}
+	if f.Clients {
+		stats.Clients = make([]ClientStats, 0, len(c.consumers))
+		for _, co := range c.consumers {
+			client := co.describe()
+			client.ReadyCount, client.InFlightCount = co.ready, co.inFlight
+			client.MessageCount, client.FinishCount, client.RequeueCount = co.delivered, co.finished, co.requeued
+			stats.Clients = append(stats.Clients, client)
+		}
+	}
+	return stats
+}
