@@ -170,7 +170,11 @@ func readBody(r *http.Request, limit int64, tooBig error) ([]byte, error) {
 			return buf, nil
 		}
 		if len(buf) == cap(buf) {
-			grown := make([]byte, len(buf), min(most, 2*int64(cap(buf))))
+			size := 2 * int64(cap(buf))
+			if size > most-firstRead {
+				size = most // rather than once more, for a little
+			}
+			grown := make([]byte, len(buf), size)
 			copy(grown, buf)
 			buf = grown
 		}
