@@ -90,12 +90,12 @@ func sized(body string) string {
 	return string(binary.BigEndian.AppendUint32(nil, uint32(len(body)))) + body
 }
 
-// pub, mpub and sub return commands.
+// pub, multi and sub return commands.
 func pub(topic, body string) string { return "PUB " + topic + "\n" + sized(body) }
 
 func sub(topic, channel string) string { return "SUB " + topic + " " + channel + "\n" }
 
-func mpub(topic string, bodies ...string) string {
+func multi(topic string, bodies ...string) string {
 	b := binary.BigEndian.AppendUint32(nil, uint32(len(bodies)))
 	for _, body := range bodies {
 		b = append(b, sized(body)...)
