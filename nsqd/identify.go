@@ -105,7 +105,7 @@ func (c *client) readCommandBody(command string) ([]byte, error) {
 	if size <= 0 {
 		return nil, refusal("E_BAD_BODY", "%s invalid body size %d", command, size)
 	}
-	body, err := readBytes(c.in, int(size))
+	body, err := readBytes(c.in, nil, int(size))
 	if err != nil {
 		return nil, refusal("E_BAD_BODY", "%s failed to read body", command)
 	}

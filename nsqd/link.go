@@ -194,21 +194,21 @@ func (k *link) converse() error {
 		return &stepError{"connect", err}
 	}
 	ctx, end := context.WithCancelCause(k.ctx)
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	c := &conversation{
 		link:  k,
 		conn:  conn,
 		room:  make(chan struct{}, maxOwed),
 		known: make(map[string]map[string]bool),
 	}
-	var reader sync.WaitGroup
+	var others sync.WaitGroup
+	others.Go(func() {
+		<-ctx.Done()
+		conn.Close() // under the two that use it
+	})
 	// There is always somebody reading, who notices the end at once.
-	reader.Go(func() { end(c.read()) })
+	others.Go(func() { end(c.read()) })
 	end(c.write(ctx))
-	if stop() {
-		conn.Close()
-	}
-	reader.Wait()
+	others.Wait()
 	return context.Cause(ctx)
 }
 
