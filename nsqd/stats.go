@@ -111,6 +111,9 @@ type StatsFilter struct {
 // Stats returns topics and channels by name. Memory is left out.
 func (s *Server) Stats(f StatsFilter) Stats {
 	stats := Stats{Version: Version, Health: s.healthText(), StartTime: s.started.Unix()}
+	if f.Topic == "" {
+		stats.Topics = []TopicStats{} // and null if the one that was asked for is not there
+	}
 	for _, t := range s.sorted() {
 		if f.Topic == "" || f.Topic == t.name {
 			stats.Topics = append(stats.Topics, t.stats(f))
@@ -172,10 +175,22 @@ func (c *Channel) stats(f StatsFilter, topic *quantile.Stream) ChannelStats {
 		stats.Clients = make([]ClientStats, 0, len(c.consumers))
 		for _, co := range c.consumers {
 			client := co.describe()
-			client.ReadyCount, client.InFlightCount = co.ready, co.inFlight
-			client.MessageCount, client.FinishCount, client.RequeueCount = co.delivered, co.finished, co.requeued
+			co.count(&client)
 			stats.Clients = append(stats.Clients, client)
 		}
 	}
 	return stats
+}
+
+// count fills in what the channel knows of a client.
+func (c *Channel) count(co *consumer, stats *ClientStats) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	co.count(stats)
+}
+
+// count does that with the channel's mutex held.
+func (co *consumer) count(stats *ClientStats) {
+	stats.ReadyCount, stats.InFlightCount = co.ready, co.inFlight
+	stats.MessageCount, stats.FinishCount, stats.RequeueCount = co.delivered, co.finished, co.requeued
 }
