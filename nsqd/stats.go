@@ -134,6 +134,10 @@ func (t *Topic) stats(f StatsFilter) TopicStats {
 			channels = append(channels, stats)
 		}
 	}
+	latency := latencyStats(t.server.opts, all)
+	if len(channels) == 0 {
+		latency = LatencyStats{} // there is nothing to have percentiles of
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return TopicStats{
@@ -144,7 +148,7 @@ func (t *Topic) stats(f StatsFilter) TopicStats {
 		MessageCount: t.messages.Load(),
 		MessageBytes: t.bytes.Load(),
 		Paused:       t.paused,
-		E2ELatency:   latencyStats(t.server.opts, all),
+		E2ELatency:   latency,
 	}
 }
 
