@@ -265,7 +265,7 @@ func TestHTTPStats(t *testing.T) {
 		c.ask("POST /"+request, nil)
 	}
 	for query, want := range map[string]string{
-		"topic=nothing":     `"topics":null,`,
+		"topic=nothing": `"topics":null,`,
 	} {
 		if got := c.ask("GET /stats?format=json&"+query, nil); !strings.Contains(got, want) {
 			t.Errorf("%s: got %s, want %s", query, got, want)
