@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -269,7 +270,8 @@ func (c *client) deliver() {
 			c.conn.Close() // which ends serve
 			return
 		}
-		clear(batch) // bodies are not held while nothing comes
+		clear(batch)      // bodies are not held while nothing comes
+		runtime.Gosched() // others that were woken for messages take their share first
 	}
 }
 
