@@ -216,7 +216,7 @@ func (c *chunks) next(n int) ([]byte, error) {
 func (c *chunks) large(n int) ([]byte, error) {
 	body, err := readBytes(c.r, c.ready, n)
 	c.rest -= n - len(c.ready)
-	c.ready = nil
+	c.ready = c.free[:0] // which it has to be followed by
 	return body, err
 }
 
