@@ -78,7 +78,7 @@ func readBinary(r *http.Request, o *Options) ([][]byte, error) {
 		}
 		in, size = bytes.NewReader(body), int64(len(body))
 	}
-	bodies, err := readMPUB(bufio.NewReader(in), int(size), int(o.MaxMsgSize))
+	bodies, err := readMPUB(bufio.NewReader(in), int(size), int(o.MaxBodySize), int(o.MaxMsgSize))
 	if e, ok := errors.AsType[*wire.Error](err); ok {
 		return nil, httpapi.NewError(http.StatusRequestEntityTooLarge, strings.TrimPrefix(e.Code, "E_")) // stock's status
 	}

@@ -87,7 +87,7 @@ func FuzzMPUBBody(f *testing.F) {
 	f.Add([]byte("\x7f\xff\xff\xff\x00\x00\x00\x01a"))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		const most = 1 << 10
-		got, err := readMPUB(bufio.NewReader(bytes.NewReader(body)), len(body), most)
+		got, err := readMPUB(bufio.NewReader(bytes.NewReader(body)), len(body), max(len(body), 5), most)
 		if err != nil {
 			if e, ok := errors.AsType[*wire.Error](err); !ok || e.Code != "E_BAD_BODY" && e.Code != "E_BAD_MESSAGE" {
 				t.Fatalf("error %v", err)

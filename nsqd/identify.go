@@ -174,11 +174,11 @@ func (c *client) negotiate(f *features) negotiated {
 	case -1:
 		size = 1
 	}
-	switch timeout {
-	case 0:
-		timeout = o.OutputBufferTimeout.Milliseconds()
-	case -1:
+	switch {
+	case timeout == -1, f.OutputBufferSize == -1: // what is not buffered does not wait
 		timeout = 0
+	case timeout == 0:
+		timeout = o.OutputBufferTimeout.Milliseconds()
 	}
 	return negotiated{
 		MaxRdyCount:         o.MaxRdyCount,

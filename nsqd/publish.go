@@ -36,7 +36,7 @@ func (c *client) publishDeferred(params [][]byte) ([]byte, error) {
 		return nil, invalid("DPUB could not parse timeout %s", params[2])
 	}
 	if most := c.srv.opts.maxDefer(); delay > most {
-		return nil, invalid("DPUB timeout %d out of range 0-%d", delay.Milliseconds(), most.Milliseconds())
+		return nil, invalid("DPUB timeout %s out of range 0-%d", params[2], most.Milliseconds())
 	}
 	return c.publishOne("DPUB", params[1], delay)
 }
@@ -125,7 +125,7 @@ func (c *client) publishMany(params [][]byte) ([]byte, error) {
 	if most := c.srv.opts.MaxBodySize; int64(size) > most {
 		return nil, refusal("E_BAD_BODY", "MPUB body too big %d > %d", size, most)
 	}
-	bodies, err := readMPUB(c.in, int(size), int(c.srv.opts.MaxMsgSize))
+	bodies, err := readMPUB(c.in, int(size), int(c.srv.opts.MaxBodySize), int(c.srv.opts.MaxMsgSize))
 	if err != nil {
 		return nil, err
 	}
@@ -135,19 +135,19 @@ func (c *client) publishMany(params [][]byte) ([]byte, error) {
 	return okText, nil
 }
 
-// readMPUB reads the body of an MPUB, of size bytes: a count of messages, and each
-// behind its size. Every *wire.Error is the client's fault, and what it sent must
+// readMPUB reads the body of an MPUB, of size bytes, which is not beyond maxBody: a
+// count of messages, and each behind its size. Every *wire.Error is the client's fault, and what it sent must
 // fill the body exactly. The messages are parts of what was read, see bodyChunk.
-func readMPUB(r *bufio.Reader, size, maxMessage int) ([][]byte, error) {
+func readMPUB(r *bufio.Reader, size, maxBody, maxMessage int) ([][]byte, error) {
 	count, err := readSize(r)
 	if err != nil || size < 4 {
 		return nil, refusal("E_BAD_BODY", "MPUB failed to read message count")
 	}
-	in := chunks{r: r, rest: size - 4}
-	if most := in.rest / 5; count <= 0 || int(count) > most { // 4 bytes of size and 1 of body at least
+	if most := (maxBody - 4) / 5; count <= 0 || int(count) > most { // 4 bytes of size and 1 of body at least
 		return nil, refusal("E_BAD_BODY", "MPUB invalid message count %d", count)
 	}
-	bodies := make([][]byte, 0, min(int(count), bodyChunk/5))
+	in := chunks{r: r, rest: size - 4}
+	bodies := make([][]byte, 0, min(int(count), in.rest/5+1))
 	for i := range int(count) {
 		b, err := in.next(4)
 		if err != nil {
