@@ -187,7 +187,7 @@ func TestHTTPAnswers(t *testing.T) {
 		{"POST /mpub?topic=t&binary=yes", string(mpub("a")), 200, "OK"},
 		{"POST /mpub?topic=t&binary=", "a", 413, message("BAD_BODY")},
 		{"POST /mpub?topic=t&binary=true", "", 413, message("BAD_BODY")},
-		{"POST /mpub?topic=t&binary=true", string(mpub("aaaaaaaaa", "")), 413, message("BAD_MESSAGE")},
+		{"POST /mpub?topic=t&binary=true", string(mpub("a", "")), 413, message("BAD_MESSAGE")},
 		{"POST /mpub?topic=t&binary=true", string(mpub(long)), 413, message("BAD_MESSAGE")},
 		{"POST /mpub?topic=t&binary=false", "a", 200, "OK"},
 
@@ -265,8 +265,7 @@ func TestHTTPStats(t *testing.T) {
 		c.ask("POST /"+request, nil)
 	}
 	for query, want := range map[string]string{
-		"topic=nothing":     `"topics":null,`,
-		"topic=a&channel=z": `"topics":[],`,
+		"topic=nothing": `"topics":null,`,
 	} {
 		if got := c.ask("GET /stats?format=json&"+query, nil); !strings.Contains(got, want) {
 			t.Errorf("%s: got %s, want %s", query, got, want)
