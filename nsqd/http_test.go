@@ -400,6 +400,18 @@ func TestHTTPUnhealthy(t *testing.T) {
 	}
 }
 
+// While the server closes, requests that still come are told so.
+func TestHTTPClosingIsNotReady(t *testing.T) {
+	s := openServer(t, testOptions(t))
+	c := newHTTPClient(t, s)
+	s.stop()
+	for request, want := range map[string]string{"GET /readyz": "503 NOK - closing", "GET /livez": "200 OK"} {
+		if got := c.ask(request, nil); got != want {
+			t.Errorf("%s: got %s, want %s", request, got, want)
+		}
+	}
+}
+
 func TestHTTPMetrics(t *testing.T) {
 	s := openServer(t, testOptions(t))
 	c := newHTTPClient(t, s)
