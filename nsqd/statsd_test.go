@@ -164,7 +164,7 @@ func TestStatsdOfAServer(t *testing.T) {
 	}
 	defer daemon.Close()
 	o := testOptions(t)
-	o.StatsdAddress, o.StatsdInterval, o.BroadcastAddress = daemon.LocalAddr().String(), 5*time.Millisecond, "a.b"
+	o.StatsdAddress, o.StatsdInterval, o.BroadcastAddress = daemon.LocalAddr().String(), 100*time.Millisecond, "a.b"
 	s := openServer(t, o)
 	if _, err := s.Topic("t"); err != nil {
 		t.Fatal(err)
