@@ -46,7 +46,7 @@ func startServer(t testing.TB, change func(*Options)) *Server {
 }
 
 // testLog shows what is worth a warning, or all with -v and NSQD_LOG set.
-func testLog(t testing.TB) hclog.Logger {
+func testLog(t interface{ Fatal(...any) }) hclog.Logger {
 	level := hclog.Error
 	if os.Getenv("NSQD_LOG") != "" {
 		level = hclog.Debug
