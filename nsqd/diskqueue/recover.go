@@ -234,18 +234,22 @@ func (q *Queue) find(meta state, sound bool) (complete bool, err error) {
 		}
 		return false, nil
 	}
-	// What was begun after the meta file was written, or without one.
+	// What was begun after the meta file was written, or without one. Two missing
+	// in a row are the end.
 	n := to + 1
 	if !sound {
 		n = 0
 	}
-	for {
+	for missing := 0; missing < 2; n++ {
 		found, err := add(n)
-		if err != nil || !found {
-			return complete, err
+		if err != nil {
+			return false, err
 		}
-		n++
+		if missing++; found {
+			missing = 0
+		}
 	}
+	return complete, nil
 }
 
 // list returns the numbers of all segments of the queue in the folder, in order.
