@@ -103,6 +103,10 @@ func (q *Queue) recover() error {
 	text, err := q.dir.Read(q.meta(), maxMeta)
 	switch {
 	case err == nil:
+		q.begun = true
+		if len(text) == 0 {
+			break // never written
+		}
 		q.hasMeta = true
 		if meta, err = parseState(text); err != nil {
 			q.report(&Damage{File: q.meta(), To: int64(len(text)), Reason: err.Error()})
@@ -218,7 +222,7 @@ func (q *Queue) find(meta state, sound bool) (complete bool, err error) {
 			}
 		}
 	}
-	if !complete && q.hasMeta {
+	if !complete && q.begun {
 		// Something is not as it was: look at everything.
 		q.segments = nil
 		numbers, err := q.list()
