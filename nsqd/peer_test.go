@@ -65,6 +65,11 @@ func inLab(t *testing.T, change func(*Options), story func(l *lab)) {
 
 func newLab(t testing.TB, change func(*Options)) *lab {
 	t.Helper()
+	return newLabLogging(t, testLog(t), change)
+}
+
+func newLabLogging(t testing.TB, log hclog.Logger, change func(*Options)) *lab {
+	t.Helper()
 	o := DefaultOptions()
 	o.BroadcastAddress = "nsqd"
 	o.ClientTimeout = 30 * 24 * time.Hour // peers answer heartbeats only while they wait for a frame
@@ -77,7 +82,7 @@ func newLab(t testing.TB, change func(*Options)) *lab {
 	if err := o.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{New(o, testLog(t)), t, nsqtest.NewNetwork()}
+	l := &lab{New(o, log), t, nsqtest.NewNetwork()}
 	t.Cleanup(func() {
 		if err := l.Close(); err != nil {
 			t.Error(err)
