@@ -2,6 +2,7 @@ package nsqd
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -829,5 +830,63 @@ func TestStatsOfClients(t *testing.T) {
 				t.Error(err)
 			}
 		}
+	})
+}
+
+// A new topic begins with the channels that an nsqlookupd knows of it. Its messages
+// wait for them, and who publishes does not.
+func TestPrecreatedChannels(t *testing.T) {
+	inLab(t, func(o *Options) { o.LookupdTCPAddresses = []string{"lookupd:4160"} }, func(l *lab) {
+		answers := make(chan string)
+		l.links.client.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+			select {
+			case names := <-answers:
+				return respond(200, names)
+			case <-r.Context().Done():
+				return nil, r.Context().Err()
+			}
+		})
+		lookupd := listenAs(t, l.network, "lookupd:4160").accept()
+		lookupd.hello()
+		lookupd.answer(welcome)
+		go func() { // it agrees with all
+			for {
+				if _, err := lookupd.r.ReadString('\n'); err != nil {
+					return
+				}
+				lookupd.answer("OK")
+			}
+		}()
+		synctest.Wait()
+
+		begun := time.Now()
+		p := l.dial(pub("t", "m"))
+		p.want("OK")
+		own := l.dial(sub("t", "own"), "RDY 1\n")
+		own.want("OK")
+		elapsed(t, begun, 0, "answered")
+		time.Sleep(500 * time.Millisecond)
+		if c := l.channel("t", "own"); c.MessageCount != 0 {
+			t.Errorf("a channel has messages while others may come")
+		}
+		answers <- `{"channels":["a","b","c#ephemeral"]}`
+		own.fin(own.wantMessage("m", 1))
+		elapsed(t, begun, 500*time.Millisecond, "delivered")
+		for _, name := range []string{"a", "b"} {
+			if c := l.channel("t", name); c.Depth != 1 {
+				t.Errorf("depth of %s is %d, want 1", name, c.Depth)
+			}
+		}
+		if n := len(l.FindTopic("t").sorted()); n != 3 {
+			t.Errorf("%d channels, want 3", n)
+		}
+
+		// It does not wait for long.
+		begun = time.Now()
+		c := l.dial(pub("u", "m"), sub("u", "c"), "RDY 1\n")
+		c.want("OK", "OK")
+		elapsed(t, begun, 0, "answered")
+		c.fin(c.wantMessage("m", 1))
+		elapsed(t, begun, channelsWait, "delivered")
 	})
 }
