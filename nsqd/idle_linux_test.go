@@ -84,9 +84,11 @@ func TestIdleConnections(t *testing.T) {
 		eventually(t, "they are gone", func() bool { return s.clients.len() <= 1 })
 	}()
 	eventually(t, "all are connected", func() bool { return s.clients.len() == n })
-	per := (resident(t) - before) / int64(n)
-	t.Logf("%d idle connections: %d bytes resident each, with the client's side; %d on the heap", n, per, (heap()-heapBefore)/int64(n))
-	if per > 40<<10 {
+	// What is resident is for the reader: it depends on what was there before, and on
+	// the race detector.
+	per := (heap() - heapBefore) / int64(n)
+	t.Logf("%d idle connections: with the client's side %d bytes each on the heap, %d resident", n, per, (resident(t)-before)/int64(n))
+	if per > readBuffer+4<<10 {
 		t.Errorf("an idle connection takes %d bytes", per)
 	}
 	// Others are served.
