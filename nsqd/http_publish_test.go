@@ -53,7 +53,7 @@ func TestReadBinary(t *testing.T) {
 		{"negative message", "\x00\x00\x00\x01\xff\xff\xff\xfea", nil, "BAD_MESSAGE"},
 		{"too big", string(mpub("0123456789a")), nil, "BAD_MESSAGE"},
 		{"huge", "\x00\x00\x00\x01\x7f\xff\xff\xffa", nil, "BAD_MESSAGE"},
-		{"cut", string(mpub("abc"))[:10], nil, "BAD_BODY"},
+		{"cut", string(mpub("abc"))[:10], nil, "BAD_MESSAGE"},
 		{"more than declared", string(mpub("a")) + "b", nil, "BAD_BODY"},
 		{"more than may be", string(mpub(slices.Repeat([]string{"0123456789"}, 8)...)), nil, "BODY_TOO_BIG"},
 	}
