@@ -62,6 +62,9 @@ func (q *Queue) take(maxMessages, maxBytes int) (messages [][]byte, damage []err
 		switch {
 		case errors.As(err, &short):
 			damage = append(damage, q.shrink(s, short.end))
+			if err := q.recount(s); err != nil {
+				return nil, damage, err
+			}
 			continue
 		case err != nil:
 			if reason, err = q.strike(head, err); err != nil {

@@ -287,6 +287,7 @@ func (q *Queue) undo(pieces []piece) {
 	for _, p := range pieces {
 		if p.created {
 			if p.file != nil {
+				p.file.Truncate(0) // in case it cannot be removed
 				p.file.Close()
 			}
 			if err := q.dir.Remove(q.file(p.segment.number)); err != nil {

@@ -305,6 +305,12 @@ func (q *Queue) stop() {
 	}
 	q.mu.Unlock()
 	q.background.Wait()
+	// Who was let in before has come out.
+	q.writing.Lock()
+	q.reading.Lock()
+	q.lengths = nil
+	q.reading.Unlock()
+	q.writing.Unlock()
 }
 
 // openLocked takes the files out of the queue that are open for writing.

@@ -3,6 +3,7 @@ package diskqueue
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -449,6 +450,68 @@ func TestDamageCostsOnlyWhatIsDamaged(t *testing.T) {
 					}
 				})
 			}
+		}
+	}
+}
+
+func TestAMetaFileThatIsTrueIsBelieved(t *testing.T) {
+	dir := t.TempDir()
+	o := Options{MaxBytesPerFile: 20}
+	q := mustOpen(t, dir, o)
+	all := numbered(0, maxProbe+100) // one segment each: more than are looked for by name
+	mustPut(t, q, all...)
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	q = mustOpen(t, dir, o)
+	if left := q.segments[0].left; left != unknown {
+		t.Errorf("the first segment was read: %d messages", left)
+	}
+	if d := q.Depth(); d != int64(len(all)) {
+		t.Errorf("depth %d, want %d", d, len(all))
+	}
+	want(t, drain(t, q), all)
+}
+
+func TestCloseLosesNothingThatAPutHasReturned(t *testing.T) {
+	for range 20 {
+		dir := t.TempDir()
+		q := mustOpen(t, dir, Options{MaxBytesPerFile: 100})
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		done, begun := 0, make(chan struct{}, 4)
+		for range 4 {
+			wg.Go(func() {
+				for {
+					err := q.Put([]byte("message"))
+					if errors.Is(err, ErrClosed) {
+						return
+					}
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					mu.Lock()
+					done++
+					mu.Unlock()
+					select {
+					case begun <- struct{}{}:
+					default:
+					}
+				}
+			})
+		}
+		<-begun
+		if err := q.Close(); err != nil {
+			t.Fatal(err)
+		}
+		wg.Wait()
+		if q.out != nil || q.in != nil {
+			t.Fatal("files left open")
+		}
+		q = mustOpen(t, dir, Options{})
+		if got := len(drain(t, q)); got != done {
+			t.Fatalf("%d messages, want %d", got, done)
 		}
 	}
 }

@@ -229,14 +229,23 @@ func (q *Queue) find(meta state, sound bool) (complete bool, err error) {
 		if err != nil {
 			return false, err
 		}
+		known := int64(0) // segments that are as the meta file has them
 		for _, n := range numbers {
-			if n >= from {
-				if _, err := add(n); err != nil {
-					return false, err
+			if n < from {
+				continue
+			}
+			found, err := add(n)
+			if err != nil {
+				return false, err
+			}
+			if found && n <= to {
+				size := q.segments[len(q.segments)-1].size
+				if (n > from || size >= meta.released.offset) && (n < to || size >= meta.tail.offset) {
+					known++
 				}
 			}
 		}
-		return false, nil
+		return sound && to >= from && known == to-from+1, nil
 	}
 	// What was begun after the meta file was written, or without one. Two missing
 	// in a row are the end.

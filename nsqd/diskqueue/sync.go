@@ -128,6 +128,7 @@ func (q *Queue) round(b *batch, positions, shut bool) error {
 		// If the disk is full, this is what makes room for the meta file. Open
 		// does without it.
 		errMeta = errors.Join(errMeta, q.removeReleased(state.released))
+		q.report(errMeta)
 	}
 	if shut {
 		q.shut()
@@ -239,9 +240,6 @@ func (q *Queue) tick() {
 	err := q.flush(rests)
 
 	q.mu.Lock()
-	if q.failed == nil {
-		defer q.report(err)
-	}
 	q.armed = false
 	defer q.background.Done()
 	switch {
