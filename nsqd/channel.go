@@ -419,8 +419,20 @@ func (c *Channel) unsubscribe(co *consumer) {
 	last := c.ephemeral && len(c.consumers) == 0 && !c.closing
 	c.mu.Unlock()
 	if last {
-		c.topic.DeleteChannel(c.name) // an error: somebody else was faster
+		c.topic.forsake(c)
 	}
+}
+
+// closeUnused begins the end of the channel, unless it has consumers. It says whether
+// it did.
+func (c *Channel) closeUnused() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.consumers) > 0 {
+		return false
+	}
+	c.closing = true
+	return true
 }
 
 // setReady sets how many messages the consumer may have in flight.

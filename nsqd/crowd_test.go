@@ -261,3 +261,40 @@ func (c *crowd) disturb(topic *Topic, stop chan struct{}) error {
 		}
 	}
 }
+
+// Who comes to an ephemeral channel while the last of the others goes is not thrown
+// out with it.
+func TestEphemeralCrowd(t *testing.T) {
+	inLab(t, nil, func(l *lab) {
+		c := newCrowd(l)
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() { c.note(c.comeAndGo(i)) })
+		}
+		wg.Wait()
+		for _, err := range c.errs {
+			t.Error(err)
+		}
+		time.Sleep(time.Second)
+		if topics := l.sorted(); len(topics) != 0 {
+			t.Errorf("%d topics are left", len(topics))
+		}
+	})
+}
+
+func (c *crowd) comeAndGo(number int) error {
+	for i := range 300 {
+		p := c.join(sub("t#ephemeral", "c#ephemeral") + "RDY 1\n" + pub("t#ephemeral", fmt.Sprint(number, i)))
+		for oks := 0; oks < 2; {
+			kind, payload, err := p.frame()
+			if err != nil || kind == frameError {
+				return fmt.Errorf("turn %d: got %q, %v", i, payload, err)
+			}
+			if string(payload) == "OK" {
+				oks++
+			}
+		}
+		c.leave(p)
+	}
+	return nil
+}

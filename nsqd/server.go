@@ -383,6 +383,22 @@ func (s *Server) DeleteTopic(name string) error {
 		s.mu.Unlock()
 		return ErrTopicNotFound
 	}
+	return s.deleteTopic(t)
+}
+
+// forsake removes the topic, unless a channel has come to it, or it is gone.
+func (s *Server) forsake(t *Topic) error {
+	s.mu.Lock()
+	if s.shut || s.topics[t.name] != t || !t.closeUnused() {
+		s.mu.Unlock()
+		return nil
+	}
+	return s.deleteTopic(t)
+}
+
+// deleteTopic removes the topic, which is there. mu is held before and not after.
+func (s *Server) deleteTopic(t *Topic) error {
+	name := t.name
 	delete(s.topics, name)
 	s.busy[name] = struct{}{}
 	s.mu.Unlock()

@@ -288,10 +288,28 @@ func (t *Topic) DeleteChannel(name string) error {
 		t.mu.Unlock()
 		return ErrChannelNotFound
 	}
+	return t.deleteChannel(c)
+}
+
+// forsake removes the channel, unless a consumer has come to it, or it is gone.
+func (t *Topic) forsake(c *Channel) {
+	t.mu.Lock()
+	if t.closing || t.channels[c.name] != c || !c.closeUnused() {
+		t.mu.Unlock()
+		return
+	}
+	if err := t.deleteChannel(c); err != nil {
+		t.server.log.Error(err.Error(), "topic", t.name, "channel", c.name)
+	}
+}
+
+// deleteChannel removes the channel, which is there. mu is held before and not
+// after.
+func (t *Topic) deleteChannel(c *Channel) error {
+	name := c.name
 	delete(t.channels, name)
 	t.busy[name] = struct{}{}
 	t.route()
-	last := t.ephemeral && len(t.channels) == 0
 	t.mu.Unlock()
 	t.server.log.Info("CHANNEL(" + name + "): deleting")
 	err := c.remove()
@@ -300,12 +318,22 @@ func (t *Topic) DeleteChannel(name string) error {
 	t.free.Broadcast()
 	t.mu.Unlock()
 	t.server.changed(t.name, name, false)
-	if last {
-		if gone := t.server.DeleteTopic(t.name); err == nil && !errors.Is(gone, ErrTopicNotFound) {
-			err = gone
-		}
+	if t.ephemeral {
+		err = errors.Join(err, t.server.forsake(t))
 	}
 	return err
+}
+
+// closeUnused begins the end of the topic, unless it has channels. It says whether it
+// did.
+func (t *Topic) closeUnused() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.channels) > 0 || len(t.busy) > 0 {
+		return false
+	}
+	t.closing = true
+	return true
 }
 
 // SetPaused says whether channels get the topic's messages, and writes that to
