@@ -252,6 +252,7 @@ func (c *crowd) disturb(topic *Topic, stop chan struct{}) error {
 			if err := errors.Join(topic.SetPaused(paused && rand.IntN(2) == 0), ch.SetPaused(paused)); err != nil {
 				return err
 			}
+			c.Stats(StatsFilter{Clients: true})
 			time.Sleep(time.Duration(rand.IntN(300)) * time.Millisecond)
 		}
 		select {
