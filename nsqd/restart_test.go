@@ -52,7 +52,7 @@ func TestRestart(t *testing.T) {
 		l.consumer("t", "gone#ephemeral", 0)
 		l.publish("t", "waits 1", "waits 2", "waits 3", "waits 4")
 		flies, given := c.message(), c.message()
-		c.say(fmt.Sprintf("REQ %s 50000\nRDY 1\n", given.ID))
+		c.say(fmt.Sprintf("RDY 1\nREQ %s 50000\n", given.ID))
 		synctest.Wait()
 		begun := time.Now()
 		p := l.dial(dpub("t", "30000", "late"), pub("alone", "in the topic"), dpub("alone", "40000", "late in the topic"))
