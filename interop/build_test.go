@@ -1,8 +1,10 @@
 package interop
 
 import (
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -58,17 +60,23 @@ func build() error {
 	if *against == "stock" {
 		return nil
 	}
-	out, err := filepath.Abs(ourBin("nsqlookupd"))
-	if err != nil {
-		return err
-	}
-	// -C has to come first. The parent directory is the module of our daemons.
-	ours := []string{"build", "-C", "..", "-trimpath", "-o", out, "./cmd/nsqlookupd"}
-	if *raceOurs {
-		ours = slices.Insert(ours, 3, "-race")
-	}
-	if err := goTool(ours...); err != nil {
-		return fmt.Errorf("build our nsqlookupd: %w", err)
+	for _, app := range []string{"nsqlookupd", "nsqd"} {
+		out, err := filepath.Abs(ourBin(app))
+		if err != nil {
+			return err
+		}
+		if _, err := os.Stat(filepath.Join("..", "cmd", app)); errors.Is(err, fs.ErrNotExist) {
+			os.Remove(out) // of another branch
+			continue
+		}
+		// -C has to come first. The parent directory is the module of our daemons.
+		ours := []string{"build", "-C", "..", "-trimpath", "-o", out, "./cmd/" + app}
+		if *raceOurs {
+			ours = slices.Insert(ours, 3, "-race")
+		}
+		if err := goTool(ours...); err != nil {
+			return fmt.Errorf("build our %s: %w", app, err)
+		}
 	}
 	return nil
 }
