@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 // TestNSQDConformance tells stories to a fresh stock nsqd and to a fresh one of ours,
@@ -44,8 +42,13 @@ func compareNSQDs(t *testing.T, s story) {
 	t.Helper()
 	want := s.tellToNSQD(t, startNSQDSubject(t, "stock", s.flags...))
 	got := s.tellToNSQD(t, startNSQDSubject(t, nsqdUnderTest(), s.flags...))
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("stock (-) and ours (+) differ:\n%s", diff)
+	for i := range min(len(want), len(got)) { // a step, a line: as many of ours as of stock's
+		if want[i] != got[i] {
+			t.Errorf("stock and ours differ:\nstock: %s\nours:  %s", want[i], got[i])
+		}
+	}
+	if len(want) != len(got) {
+		t.Errorf("stock ends with %q, ours with %q", want[len(s.steps):], got[len(s.steps):])
 	}
 	if testing.Verbose() {
 		t.Logf("transcript:\n%s", strings.Join(got, "\n"))
@@ -210,13 +213,6 @@ func nsqdPublishStories() []story {
 			send("c", 1, magicV2+"SUB t c\n"), send("c", 1, "RDY 9\n"+barrier), send("c", 2, pub("t", "three")), send("a", 1, ""), send("b", 1, ""),
 			when(allStats, `"message_count":3`),
 		}},
-		{name: "a topic keeps what comes before its first channel", steps: []step{
-			send("p", 3, magicV2+pub("t", "one")+pub("t", "two")+dpub("t", "10", "three")),
-			fetch(allStats),
-			send("s", 1, magicV2+"SUB t c\n"), send("s", 3, "RDY 9\n"),
-			sendWithin(replyTimeout*2, "s", 1, "FIN <one>\nFIN <two>\nFIN <three>\n"+barrier),
-			when(allStats, `"in_flight_count":0`),
-		}},
 		{name: "producers in the statistics", steps: []step{
 			send("p", 1, hello(`{"client_id":"me","hostname":"my-os","user_agent":"mine/1"}`)),
 			send("p", 3, pub("t", "one")+mpub("t", "two", "three")+dpub("t", "0", "x")),
@@ -347,6 +343,13 @@ func nsqdTimeStories() []story {
 	// the first one takes.
 	const late = 15e9
 	return []story{
+		{name: "a topic keeps what comes before its first channel", steps: []step{
+			send("p", 3, magicV2+pub("t", "one")+pub("t", "two")+dpub("t", "10", "three")),
+			fetch(allStats),
+			send("s", 1, magicV2+"SUB t c\n"), sendWithin(late, "s", 3, "RDY 9\n"),
+			send("s", 1, "FIN <one>\nFIN <two>\nFIN <three>\n"+barrier),
+			when(allStats, `"in_flight_count":0`),
+		}},
 		{name: "heartbeats", steps: []step{
 			send("a", 1, hello(`{"heartbeat_interval":1000}`)), send("a", 1, "SUB t c\n"),
 			send("a", 1, ""), send("a", 1, "NOP\n"), sendWithin(5e9, "b", 1, hello(`{"heartbeat_interval":1000}`)),

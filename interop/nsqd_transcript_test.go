@@ -414,6 +414,8 @@ var volatile = []struct {
 	{regexp.MustCompile(`(?m)^(   (?:heap|gc|next)_\w+ *\t)\d+$`), "${1}NUMBER"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "ADDR"},
 	{regexp.MustCompile(`connected: \S+`), "connected: DURATION"},
+	{regexp.MustCompile(`subject_example_\d+`), "subject_example_PORT"},
+	{regexp.MustCompile(`(\[V2 [^ :]*:)\d{5} `), "${1}PORT "},
 }
 
 // plainText is normalise for what is no JSON.
@@ -425,5 +427,11 @@ func (s *subject) plainText(text string) string {
 	for _, v := range volatile {
 		text = v.pattern.ReplaceAllString(text, v.word)
 	}
-	return text
+	return clientLines.ReplaceAllStringFunc(text, func(lines string) string {
+		return strings.Join(slices.Sorted(strings.Lines(lines)), "")
+	})
 }
+
+// clientLines are the lines about the clients of one channel, or about all producers,
+// which stock has in random order.
+var clientLines = regexp.MustCompile(`(?m)(^ +\[V2 .*\n)+`)

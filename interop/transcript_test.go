@@ -368,6 +368,8 @@ func (s *subject) plain(key string, v any) any {
 			return "OWN HTTP PORT"
 		case key == "last_update", key == "start_time", key == "connect_ts":
 			return "TIME"
+		case key == "https_port" && v.String() != "0":
+			return "HTTPS PORT"
 		case key == "value": // of a percentile
 			return "NUMBER"
 		case key == "tombstoned_at":
