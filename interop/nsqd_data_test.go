@@ -145,8 +145,8 @@ func TestNSQDStatsd(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			want := statsdKeys(t, "stock", tt.flags...)
-			got := statsdKeys(t, nsqdUnderTest(), tt.flags...)
+			stock, ours := statsdKeys(t, "stock", tt.flags...), statsdKeys(t, nsqdUnderTest(), tt.flags...)
+			want, got := stock(), ours()
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("keys of stock (-) and of ours (+):\n%s", diff)
 			}
@@ -157,34 +157,36 @@ func TestNSQDStatsd(t *testing.T) {
 	}
 }
 
-// statsdKeys returns the keys, with types, that one nsqd pushes in five seconds.
-func statsdKeys(t *testing.T, which string, flags ...string) []string {
+// statsdKeys starts one nsqd, and returns what returns the keys, with types, that it has
+// pushed in the first five seconds.
+func statsdKeys(t *testing.T, which string, flags ...string) func() []string {
 	t.Helper()
 	l, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	s := startNSQDSubject(t, which, append(flags, "--statsd-address="+l.LocalAddr().String(), "--statsd-interval=2s")...)
+	t.Cleanup(func() { l.Close() })
+	s := startNSQDSubject(t, which, append(slices.Clone(flags), "--statsd-address="+l.LocalAddr().String(), "--statsd-interval=2s")...)
 	for _, target := range []string{"/topic/create?topic=t", "/channel/create?topic=t&channel=c", "/channel/create?topic=t&channel=e%23ephemeral", "/topic/create?topic=e%23ephemeral", "/channel/create?topic=e%23ephemeral&channel=c", "/topic/create?topic=a.b", "/pub?topic=t"} {
 		mustSend(t, "POST", s.http, target, "x")
 	}
 	keys := make(map[string]bool)
 	l.SetReadDeadline(time.Now().Add(4500 * time.Millisecond))
-	packet := make([]byte, 64<<10)
-	for {
-		n, _, err := l.ReadFrom(packet)
-		if err != nil {
-			break
-		}
-		for line := range strings.Lines(string(packet[:n])) {
-			match := statsdKey.FindStringSubmatch(strings.TrimSuffix(line, "\n"))
-			if match == nil {
-				t.Errorf("%s pushes %q", which, line)
-				continue
+	return func() []string {
+		packet := make([]byte, 64<<10)
+		for {
+			n, _, err := l.ReadFrom(packet)
+			if err != nil {
+				return slices.Sorted(maps.Keys(keys))
 			}
-			keys[s.plainText(match[1])+" "+match[2]] = true
+			for line := range strings.Lines(string(packet[:n])) {
+				match := statsdKey.FindStringSubmatch(strings.TrimSuffix(line, "\n"))
+				if match == nil {
+					t.Errorf("%s pushes %q", which, line)
+					continue
+				}
+				keys[s.plainText(match[1])+" "+match[2]] = true
+			}
 		}
 	}
-	return slices.Sorted(maps.Keys(keys))
 }
