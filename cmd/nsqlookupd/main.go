@@ -9,27 +9,21 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/signal"
-	"runtime"
 	"syscall"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 
 	"nsqraft/internal/config"
+	"nsqraft/internal/daemon"
 	"nsqraft/internal/logline"
 	"nsqraft/lookupd"
 )
-
-// healthTimeout bounds --check-health.
-const healthTimeout = 3 * time.Second
 
 // options are the server's and the program's own.
 type options struct {
@@ -37,11 +31,7 @@ type options struct {
 	CheckHealth string `flag:"check-health" cfg:"-" usage:"ask this URL (such as http://127.0.0.1:4161/livez) and exit, with 0 if it answers 200: a container's health check"`
 }
 
-func main() {
-	code := run(os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr)
-	runtime.KeepAlive(ballast)
-	os.Exit(code)
-}
+func main() { daemon.Main(run) }
 
 // run is the whole program; it returns the exit code.
 func run(args []string, env func(string) (string, bool), stdout, stderr io.Writer) int {
@@ -67,7 +57,7 @@ func run(args []string, env func(string) (string, bool), stdout, stderr io.Write
 		return 1
 	}
 	if opts.CheckHealth != "" {
-		return checkHealth(opts.CheckHealth, stderr)
+		return daemon.CheckHealth(opts.CheckHealth, stderr)
 	}
 	for _, w := range warnings {
 		log.Warn(w)
@@ -137,27 +127,4 @@ func reload(args []string, env func(string) (string, bool), stderr io.Writer, se
 	return nil
 }
 
-func version() string {
-	return fmt.Sprintf("nsqlookupd v%s (built w/%s)", lookupd.Version, runtime.Version())
-}
-
-func checkHealth(url string, stderr io.Writer) int {
-	ctx, cancel := context.WithTimeout(context.Background(), healthTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		fmt.Fprintln(stderr, err)
-		return 1
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		fmt.Fprintln(stderr, err)
-		return 1
-	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		fmt.Fprintf(stderr, "%s answers %s\n", url, resp.Status)
-		return 1
-	}
-	return 0
-}
+func version() string { return daemon.Version("nsqlookupd", lookupd.Version) }

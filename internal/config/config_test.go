@@ -305,3 +305,74 @@ func TestUnsupportedTypePanics(t *testing.T) {
 	}
 	Load("x", &opts, nil, os.LookupEnv, io.Discard)
 }
+
+// demand is a bool with a third value: a flag that may stand without one.
+type demand string
+
+func (d *demand) UnmarshalText(text []byte) error {
+	switch *d = demand(text); *d {
+	case "true", "false", "partly":
+		return nil
+	}
+	return errors.New("not true, false or partly")
+}
+
+func (d demand) IsBoolFlag() bool { return true }
+
+// shares are a list that reads itself.
+type shares []string
+
+func (s *shares) UnmarshalText(text []byte) error {
+	*s = strings.Split(string(text), ",")
+	return nil
+}
+
+func TestTextTypesThatAreBoolsOrLists(t *testing.T) {
+	type options struct {
+		Demand demand `flag:"demand" usage:"how much"`
+		Shares shares `flag:"share" usage:"a share"`
+		After  string `flag:"after" usage:"what comes after"`
+	}
+	tests := []struct {
+		name string
+		args []string
+		file string
+		want options
+		err  string
+	}{
+		{"no value", []string{"--demand", "--after=x"}, "", options{"true", shares{"9"}, "x"}, ""},
+		{"a value", []string{"--demand=partly"}, "", options{"partly", shares{"9"}, ""}, ""},
+		{"false", []string{"--demand=false"}, "", options{"false", shares{"9"}, ""}, ""},
+		{"wrong value", []string{"--demand=x"}, "", options{}, "partly"},
+		{"bool in a file", nil, `demand = true`, options{"true", shares{"9"}, ""}, ""},
+		{"text in a file", nil, `demand = "partly"`, options{"partly", shares{"9"}, ""}, ""},
+		{"wrong text in a file", nil, `demand = "x"`, options{}, "partly"},
+		{"one list", []string{"--share=1,2"}, "", options{"", shares{"1", "2"}, ""}, ""},
+		{"lists", []string{"--share=1,2", "--share=3"}, "", options{"", shares{"1", "2", "3"}, ""}, ""},
+		{"array in a file", nil, `share = [1, "2"]`, options{"", shares{"1", "2"}, ""}, ""},
+		{"flags over file", []string{"--share=3"}, `share = [1, "2"]`, options{"", shares{"3"}, ""}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			args := tt.args
+			if tt.file != "" {
+				path := filepath.Join(t.TempDir(), "x.cfg")
+				if err := os.WriteFile(path, []byte(tt.file), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				args = append([]string{"--config=" + path}, args...)
+			}
+			got := options{Shares: shares{"9"}}
+			_, err := Load("x", &got, args, func(string) (string, bool) { return "", false }, io.Discard)
+			if tt.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.err) {
+					t.Errorf("got %v, want %q in it", err, tt.err)
+				}
+				return
+			}
+			if err != nil || !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("got %+v, %v, want %+v", got, err, tt.want)
+			}
+		})
+	}
+}

@@ -18,10 +18,12 @@
 // quotes` names the value, as in the flag package.
 //
 // Fields are strings, bools, integers, float64, time.Duration, []string, or
-// anything whose pointer implements encoding.TextUnmarshaler. A list is a flag
-// given several times, a variable or a string of the file with commas, or an
-// array of the file. It replaces the list of the source below, it adds nothing
-// to it.
+// anything whose pointer implements encoding.TextUnmarshaler. If that also has
+// the method IsBoolFlag of the flag package, it takes a flag without a value, and
+// a bool of the file, for the texts true and false. A list, which may be a type of
+// its own that unmarshals text, is a flag given several times, a variable or a
+// string of the file with commas, or an array of the file. It replaces the list of
+// the source below, it adds nothing to it.
 //
 // A variable that is set but empty counts as not set: compose files and
 // manifests pass those on.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -45,9 +46,8 @@ func setTOML(v reflect.Value, value any) error {
 	case string:
 		return setText(v, value)
 	case bool:
-		if v.Kind() == reflect.Bool {
-			v.SetBool(value)
-			return nil
+		if boolean(v) {
+			return setText(v, strconv.FormatBool(value))
 		}
 	case int64:
 		if isText(v.Type()) || v.Type() != durationType && (v.CanInt() || v.CanUint() || v.CanFloat()) {

@@ -85,19 +85,28 @@ func (o *option) String() string {
 func (o *option) Set(text string) error {
 	v := reflect.New(o.field.Type()).Elem()
 	if v.Type() == listType {
-		if o.flagged.IsValid() {
-			v = o.flagged
-		}
-		o.flagged = reflect.Append(v, reflect.ValueOf(text))
-		return nil
+		v = reflect.Append(v, reflect.ValueOf(text)) // commas are part of it
+	} else if err := setText(v, text); err != nil {
+		return err
+	}
+	if v.Kind() == reflect.Slice && o.flagged.IsValid() {
+		v = reflect.AppendSlice(o.flagged, v)
 	}
 	o.flagged = v
-	return setText(v, text)
+	return nil
 }
 
 // IsBoolFlag tells the flag package that the option may stand without a value.
-func (o *option) IsBoolFlag() bool {
-	return o.field.Kind() == reflect.Bool && !isText(o.field.Type())
+func (o *option) IsBoolFlag() bool { return boolean(o.field) }
+
+// boolean says whether v, the field of an option, takes a plain true or false,
+// besides the texts of its type if that is not bool.
+func boolean(v reflect.Value) bool {
+	if isText(v.Type()) {
+		b, ok := v.Addr().Interface().(interface{ IsBoolFlag() bool })
+		return ok && b.IsBoolFlag()
+	}
+	return v.Kind() == reflect.Bool
 }
 
 // quoted says whether the usage shows the default in quotes.

@@ -1,0 +1,154 @@
+// Command nsqd receives, queues and delivers messages.
+//
+// SIGINT and SIGTERM stop it: what is in memory goes to disk first. With
+// --sigterm-mode=drain, SIGTERM lets consumers finish before that, and a second
+// signal ends the waiting. SIGHUP reads certificates and log level anew and changes
+// nothing else.
+//
+// Exit codes: 0 after SIGINT or SIGTERM, 1 when it cannot start, must not go on or
+// could not keep what it had, 2 for flags it does not know.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/hashicorp/go-hclog"
+
+	"nsqraft/internal/config"
+	"nsqraft/internal/daemon"
+	"nsqraft/internal/logline"
+	"nsqraft/nsqd"
+)
+
+// options are the server's and the program's own.
+type options struct {
+	nsqd.Options
+	CheckHealth string `flag:"check-health" cfg:"-" usage:"ask this URL (such as http://127.0.0.1:4151/livez) and exit, with 0 if it answers 200: a container's health check"`
+}
+
+func main() { daemon.Main(run) }
+
+// run is the whole program; it returns the exit code.
+func run(args []string, env func(string) (string, bool), stdout, stderr io.Writer) int {
+	opts, warnings, err := load(args, env, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case errors.Is(err, config.ErrVersion):
+		fmt.Fprintln(stdout, version())
+		return 0
+	case errors.Is(err, config.ErrUsage):
+		return 2
+	}
+	lines := logline.NewQueue(stderr)
+	defer lines.Close()
+	log, logErr := logline.New(logline.Options{Prefix: opts.LogPrefix, Level: opts.LogLevel, Format: opts.LogFormat, Output: lines})
+	if logErr != nil {
+		log, _ = logline.New(logline.Options{Prefix: opts.LogPrefix, Output: lines})
+		err = errors.Join(err, fmt.Errorf("--log-format: %w", logErr))
+	}
+	if err != nil {
+		log.Log(logline.Fatal, err.Error())
+		return 1
+	}
+	if opts.CheckHealth != "" {
+		return daemon.CheckHealth(opts.CheckHealth, stderr)
+	}
+	for _, w := range warnings {
+		log.Warn(w)
+	}
+	if err := opts.Validate(); err != nil {
+		log.Log(logline.Fatal, "failed to instantiate nsqd - "+err.Error())
+		return 1
+	}
+	log.Info(version())
+	log.Info(fmt.Sprintf("ID: %d", opts.NodeID))
+	// Before Open: a signal that comes meanwhile stops what Open has begun.
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	server := nsqd.New(&opts.Options, log)
+	if err := server.Open(); err != nil {
+		log.Log(logline.Fatal, "failed to instantiate nsqd - "+err.Error())
+		return 1
+	}
+	return serve(server, signals, opts.SigtermMode == "drain", log, func() error { return reload(args, env, stderr, server, log) })
+}
+
+func load(args []string, env func(string) (string, bool), stderr io.Writer) (*options, []string, error) {
+	opts := &options{Options: *nsqd.DefaultOptions()}
+	warnings, err := config.Load("nsqd", opts, args, env, stderr)
+	return opts, warnings, err
+}
+
+// A server is what serve needs of an nsqd.Server.
+type server interface {
+	Close() error
+	Failed() <-chan error
+	Drain()
+	Draining() bool
+	Drained() <-chan struct{}
+}
+
+// serve waits for a signal, for the end of a drain, which an operator may have begun
+// over HTTP, or for the server to give up.
+func serve(s server, signals <-chan os.Signal, drain bool, log hclog.Logger, reload func() error) int {
+	for {
+		select {
+		case sig := <-signals:
+			if sig == syscall.SIGHUP {
+				if err := reload(); err != nil {
+					log.Error("reload failed, nothing was changed", "err", err)
+				}
+				continue
+			}
+			if drain && sig == syscall.SIGTERM && !s.Draining() {
+				s.Drain()
+				continue
+			}
+			return stop(s, log)
+		case <-s.Drained():
+			return stop(s, log)
+		case err := <-s.Failed():
+			log.Log(logline.Fatal, "stopped", "err", err)
+			// What it has is worth keeping even so.
+			stop(s, log)
+			return 1
+		}
+	}
+}
+
+// stop keeps every message, on disk, and returns the exit code.
+func stop(s server, log hclog.Logger) int {
+	if err := s.Close(); err != nil {
+		log.Error("stopped with an error", "err", err)
+		return 1
+	}
+	return 0
+}
+
+// reload takes over what may change in a running server: the log level and
+// the certificates.
+func reload(args []string, env func(string) (string, bool), stderr io.Writer, s interface{ Reload() error }, log hclog.Logger) error {
+	opts, warnings, err := load(args, env, stderr)
+	if err != nil {
+		return err
+	}
+	for _, w := range warnings {
+		log.Warn(w)
+	}
+	if err := s.Reload(); err != nil {
+		return err
+	}
+	log.SetLevel(hclog.Level(opts.LogLevel))
+	log.Info("reloaded", "log_level", opts.LogLevel.String())
+	return nil
+}
+
+func version() string { return daemon.Version("nsqd", nsqd.Version) }

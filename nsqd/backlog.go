@@ -1,0 +1,153 @@
+package nsqd
+
+import "sync"
+
+// A backlog holds what waits in a topic or a channel: messages in memory up to a
+// limit, and the others on disk. It is a part of its owner and guarded by the
+// owner's mutex, which is never held across I/O: who reads or drops what is on disk
+// has the disk to himself for as long, see lockDisk.
+type backlog struct {
+	// Read-only.
+	mu    *sync.Mutex // the owner's
+	store *store      // nil: ephemeral, what finds no room in memory is dropped
+	limit int         // messages in memory that are not from disk
+
+	// Guarded by mu.
+	memory     ring
+	reserved   int        // room in memory for messages on their way, see put
+	diskInUse  bool       // see lockDisk
+	diskFree   *sync.Cond // diskInUse has become false
+	held       held       // of a durable store
+	releasable int64      // messages to be released when the disk is had next
+}
+
+func (b *backlog) init(mu *sync.Mutex, s *store, limit int64) {
+	b.mu, b.store, b.limit = mu, s, int(limit)
+	if s != nil && s.durable {
+		b.limit = 0
+	}
+	b.diskFree = sync.NewCond(mu)
+}
+
+// put takes a batch: as many as there is room for are returned, and the caller
+// gives them to b.memory under the mutex, with b.arrived. The others are on disk, or
+// all is undone and the error says why not. mu is not held.
+func (b *backlog) put(batch []*Message) (inMemory []*Message, err error) {
+	b.mu.Lock()
+	room := max(0, min(len(batch), b.limit-b.memory.len()-b.reserved))
+	b.reserved += room
+	b.mu.Unlock()
+	if room < len(batch) && b.store != nil {
+		if err := b.store.put(batch[room:]); err != nil {
+			b.mu.Lock()
+			b.reserved -= room
+			b.mu.Unlock()
+			return nil, err
+		}
+	}
+	return batch[:room], nil
+}
+
+// arrived takes back the reservation of n messages that put has returned. mu is held.
+func (b *backlog) arrived(n int) { b.reserved -= n }
+
+// onDisk returns how many messages wait on disk. mu need not be held.
+func (b *backlog) onDisk() int64 {
+	if b.store == nil {
+		return 0
+	}
+	return b.store.queue.Depth()
+}
+
+// depth returns how many messages wait. mu is held.
+func (b *backlog) depth() int64 { return int64(b.memory.len()) + b.onDisk() }
+
+// lockDisk waits until nobody else reads or drops what is on disk. mu is held
+// before and after, but not in between.
+func (b *backlog) lockDisk() {
+	for b.diskInUse {
+		b.diskFree.Wait()
+	}
+	b.diskInUse = true
+}
+
+// unlockDisk ends lockDisk. mu is held.
+func (b *backlog) unlockDisk() {
+	b.diskInUse = false
+	b.diskFree.Broadcast()
+}
+
+// read returns messages from disk, and tells it which of those read before are done
+// with. mu is held, but not during the reading; the disk must not be in use.
+func (b *backlog) read() ([]*Message, error) {
+	b.lockDisk()
+	defer b.unlockDisk()
+	release := b.releasable
+	b.releasable = 0
+	b.mu.Unlock()
+	if release > 0 {
+		b.store.queue.Release(release)
+	}
+	messages, err := b.store.next()
+	b.mu.Lock()
+	if b.store.durable {
+		for _, m := range messages {
+			m.ticket = b.held.add()
+		}
+	}
+	return messages, err
+}
+
+// done notes that the message is finished, or dropped. mu is held.
+func (b *backlog) done(m *Message) {
+	if m.ticket != 0 {
+		b.releasable += b.held.finish(m.ticket)
+	}
+}
+
+// empty drops what waits. mu is not held; meanwhile is called with it held, once
+// nothing comes from the disk any more.
+func (b *backlog) empty(meanwhile func()) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lockDisk()
+	defer b.unlockDisk()
+	b.memory.clear()
+	if meanwhile != nil {
+		meanwhile()
+	}
+	b.held.forget() // the queue forgets too
+	b.releasable = 0
+	if b.store == nil {
+		return nil
+	}
+	b.mu.Unlock()
+	err := b.store.empty()
+	b.mu.Lock()
+	return err
+}
+
+// close puts the messages to disk and closes it. Nobody else uses the backlog any
+// more.
+func (b *backlog) close(messages []*Message) error {
+	if b.store == nil {
+		return nil
+	}
+	var err error
+	for len(messages) > 0 && err == nil {
+		n := min(len(messages), readMessages)
+		err = b.store.put(messages[:n])
+		messages = messages[n:]
+	}
+	// Those that were read are written again, with their attempts, unless the disk
+	// is full: then they stay where they were.
+	if err == nil && b.store.durable {
+		if release := b.releasable + b.held.forget(); release > 0 {
+			b.store.queue.Release(release)
+		}
+	}
+	if closed := b.store.close(); err == nil {
+		err = closed
+	}
+	return err
+}
