@@ -54,10 +54,10 @@ func TestNSQDDataDirectory(t *testing.T) {
 			when(allStats, `"message_count":100,"paused":true`)(a)
 			a.hangUp("s")
 			a.stop()
+			before := metadata(a)
 
 			b := startNSQDIn(t, tt.then, data, tt.flags...)
-			var before, after = metadata(a), metadata(b)
-			if before != after {
+			if after := metadata(b); before != after {
 				t.Errorf("metadata of %s: %s, of %s: %s", tt.first, before, tt.then, after)
 			}
 			half := consume(t, b.tcp, "t", "c", n/2, 5*time.Second)
@@ -141,7 +141,7 @@ func TestNSQDStatsd(t *testing.T) {
 	}{
 		{"default", nil},
 		{"its own prefix, no ephemeral, no memory", []string{"--statsd-prefix=mine.%s.here", "--statsd-exclude-ephemeral", "--statsd-mem-stats=false", "--e2e-processing-latency-percentile=0.99,0.5"}},
-		{"no prefix, small packets", []string{"--statsd-prefix=", "--statsd-udp-packet-size=60"}},
+		{"no prefix, small packets", []string{"--statsd-prefix=", "--statsd-udp-packet-size=100"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -167,7 +167,7 @@ func statsdKeys(t *testing.T, which string, flags ...string) func() []string {
 	}
 	t.Cleanup(func() { l.Close() })
 	s := startNSQDSubject(t, which, append(slices.Clone(flags), "--statsd-address="+l.LocalAddr().String(), "--statsd-interval=2s")...)
-	for _, target := range []string{"/topic/create?topic=t", "/channel/create?topic=t&channel=c", "/channel/create?topic=t&channel=e%23ephemeral", "/topic/create?topic=e%23ephemeral", "/channel/create?topic=e%23ephemeral&channel=c", "/topic/create?topic=a.b", "/pub?topic=t"} {
+	for _, target := range []string{"/topic/create?topic=t", "/channel/create?topic=t&channel=c", "/channel/create?topic=t&channel=e%23ephemeral", "/topic/create?topic=e%23ephemeral", "/channel/create?topic=e%23ephemeral&channel=c", "/topic/create?topic=a.b", "/channel/create?topic=a.b&channel=c", "/pub?topic=t"} {
 		mustSend(t, "POST", s.http, target, "x")
 	}
 	keys := make(map[string]bool)

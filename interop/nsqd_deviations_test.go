@@ -95,7 +95,24 @@ func TestNSQDDeviations(t *testing.T) {
 			why:   "stock takes it for now",
 			ask:   last("a", magicV2+dpub("t", wraps, "x")),
 			stock: `: "OK" closed$`,
-			ours:  `: error "E_INVALID DPUB timeout ` + wraps + ` out of range 0-3600000" closed$`,
+			ours:  `: error "E_INVALID DPUB timeout \d+ out of range 0-3600000" closed$`,
+		},
+		{
+			name:  "numbers beyond 64 bits",
+			why:   "stock shows what is left of them",
+			ask:   last("a", magicV2+"SUB t c\nRDY 99999999999999999999\n"),
+			stock: `"E_INVALID RDY count 7766279631452241919 out of range 0-2500" closed$`,
+			ours:  `"E_INVALID RDY (could not parse count 99999999999999999999|count \d+ out of range 0-2500)" closed$`,
+		},
+		{
+			name: "a topic that only a refused publish names",
+			why:  "stock makes it before it looks at the rest",
+			before: []step{
+				last("a", magicV2+mpub("only-made", "")), call("POST", "/pub?topic=only-made-too&defer=x", "x"),
+			},
+			ask:   fetch(allStats),
+			stock: `"topic_name":"only-made".*"topic_name":"only-made-too"`,
+			ours:  `"topics":(null|\[\])`,
 		},
 		{
 			name:  "a deferred /pub so far away that milliseconds overflow",
@@ -225,7 +242,7 @@ func TestNSQDCommandLine(t *testing.T) {
 		"TLS without cert":       {args: []string{"--tls-required"}, exit: 1, want: `cannot require TLS client connections without TLS key and cert`},
 		"policy without cert":    {args: []string{"--tls-client-auth-policy=require"}, exit: 1, want: `cannot require TLS client connections without TLS key and cert`},
 		"no such cert":           {args: []string{"--tls-cert=/no/such/cert", "--tls-key=/no/such/key"}, exit: 1, want: `failed to build TLS config - open /no/such/cert`},
-		"TLS version":            {args: []string{"--tls-min-version=ssl3.0"}, exit: 2, want: `unknown tlsVersionOption "ssl3.0"`},
+		"TLS version":            {args: []string{"--tls-min-version=ssl3.0"}, exit: 2, want: `"ssl3.0"`},
 		"TLS required, nonsense": {args: []string{"--tls-required=maybe"}, exit: 2, want: `maybe`},
 		"no such data path":      {args: []string{"--data-path=/no/such/folder"}, exit: 1, want: `failed to lock data-path`},
 

@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -69,6 +70,10 @@ func startNSQDIn(t testing.TB, which, data string, flags ...string) *subject {
 	})
 	s := newSubject(t, p, tcp, http)
 	s.data, s.ids = data, make(map[string]string)
+	if s.version == "" {
+		out, _ := runToEnd(t, nsqdBin(which), "--version")
+		s.version, _, _ = strings.Cut(strings.TrimPrefix(string(out), "nsqd v"), " ")
+	}
 	return s
 }
 
@@ -294,6 +299,23 @@ func quiet(name string, d time.Duration) step {
 	}
 }
 
+// untilClosed says nothing, as one that has stopped does, and expects to be let go
+// within a time. The last heartbeat may come before that or not.
+func untilClosed(name string, within time.Duration) step {
+	return func(s *subject) string {
+		for deadline := time.Now().Add(within); ; {
+			f, err := nextFrame(s.conns[name], time.Until(deadline))
+			if err != nil {
+				s.hangUp(name)
+				return fmt.Sprintf("%s says nothing: %v", name, closedOr(err))
+			}
+			if string(f.data) != "_heartbeat_" {
+				return fmt.Sprintf("%s says nothing and is sent %s", name, s.show(f))
+			}
+		}
+	}
+}
+
 // hangUp closes a connection at once.
 func (s *subject) hangUp(name string) {
 	s.conns[name].Close()
@@ -341,13 +363,21 @@ func raw(text string) step {
 	}
 }
 
-// metadata shows nsqd.dat.
+// metadata shows nsqd.dat, once nobody has written to it for a moment: it is written
+// after the answer to what changes it. Which of null and [] there is in it, is the same
+// to both.
 func metadata(s *subject) string {
-	b, err := os.ReadFile(filepath.Join(s.data, "nsqd.dat"))
-	if err != nil {
-		return "nsqd.dat: " + errors.Unwrap(err).Error()
+	var last string
+	for since := time.Now(); time.Since(since) < 150*time.Millisecond; time.Sleep(10 * time.Millisecond) {
+		text := "no file"
+		if b, err := os.ReadFile(filepath.Join(s.data, "nsqd.dat")); err == nil {
+			text = s.normalise(bytes.ReplaceAll(b, []byte(":null"), []byte(":[]")))
+		}
+		if text != last {
+			last, since = text, time.Now()
+		}
 	}
-	return "nsqd.dat: " + s.normalise(b)
+	return "nsqd.dat: " + last
 }
 
 // restart stops the subject with SIGTERM and starts it again.

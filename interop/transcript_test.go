@@ -3,6 +3,7 @@ package interop
 import (
 	"bytes"
 	"cmp"
+	"crypto/tls"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -408,6 +409,8 @@ func (s *subject) word(key, v string) string {
 		return "ADDR"
 	case key == "version" && v == s.version:
 		return "OWN VERSION"
+	case key == "tls_cipher_suite" && v == "Unknown 4865": // stock does not know the names of TLS 1.3
+		return tls.CipherSuiteName(tls.TLS_AES_128_GCM_SHA256)
 	case key == "hostname" && v == own:
 		return "OWN HOSTNAME"
 	}
