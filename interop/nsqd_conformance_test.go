@@ -302,7 +302,7 @@ func nsqdConsumeStories() []story {
 		{name: "a channel deleted under its consumers", steps: []step{
 			send("p", 1, magicV2+mpub("t", "1", "2", "3")),
 			send("a", 1, magicV2+"SUB t c\n"), send("b", 1, magicV2+"SUB t c\n"), send("d", 1, magicV2+"SUB t d\n"), send("a", 1, "RDY 1\n"),
-			post("/channel/delete?topic=t&channel=c"), send("a", 1, ""), send("b", 1, ""), fetch(allStats), metadata,
+			post("/channel/delete?topic=t&channel=c"), send("a", 1, ""), send("b", 1, ""), fetch(allStats), // stock may leave the channel in nsqd.dat
 			send("d", 1, pub("t", "4")),
 		}},
 		{name: "a topic deleted under its consumers", steps: []step{

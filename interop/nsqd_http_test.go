@@ -120,4 +120,3 @@ func nsqdMetadataStories() []story {
 		}},
 	}
 }
-
