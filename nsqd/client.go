@@ -91,6 +91,8 @@ type about struct {
 	snappy, deflate     bool
 	tls                 *tls.ConnectionState // nil: none
 	auth                *authState
+	channel             *Channel // nil until SUB
+	consumer            *consumer
 	published           map[string]uint64 // by topic
 }
 
@@ -171,14 +173,14 @@ func (c *client) read(p []byte) (int, error) {
 		}
 		interval := time.Duration(c.heartbeat.Load())
 		now := time.Now()
-		if now.Sub(c.lastCommand) >= 2*interval {
-			return 0, fmt.Errorf("no command for two heartbeat intervals of %v: %w", interval, err)
-		}
 		if !now.Before(c.nextBeat) {
 			if err := c.writeFrame(frameResponse, heartbeatText); err != nil {
 				return 0, err
 			}
 			c.nextBeat = now.Add(interval)
+		}
+		if now.Sub(c.lastCommand) >= 2*interval {
+			return 0, fmt.Errorf("no command for two heartbeat intervals of %v: %w", interval, err)
 		}
 	}
 }

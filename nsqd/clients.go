@@ -37,6 +37,12 @@ func (cs *clients) producers() []ClientStats {
 	var producers []ClientStats
 	for _, c := range all {
 		if stats := c.stats(); len(stats.PubCounts) > 0 {
+			c.mu.Lock()
+			channel, consumer := c.about.channel, c.about.consumer
+			c.mu.Unlock()
+			if consumer != nil {
+				channel.count(consumer, &stats)
+			}
 			producers = append(producers, stats)
 		}
 	}
@@ -84,9 +90,9 @@ func (c *client) stats() ClientStats {
 	if a.tls != nil {
 		stats.TLS = true
 		stats.CipherSuite = tls.CipherSuiteName(a.tls.CipherSuite)
-		stats.TLSVersion = tls.VersionName(a.tls.Version)
+		stats.TLSVersion = strings.Replace(tls.VersionName(a.tls.Version), " ", "", 1) // stock has no space
 		stats.TLSNegotiatedProtocol = a.tls.NegotiatedProtocol
-		stats.TLSNegotiatedProtocolIsMutual = a.tls.NegotiatedProtocolIsMutual
+		stats.TLSNegotiatedProtocolIsMutual = true // as stock, whose library has said so since ALPN
 	}
 	return stats
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"time"
 
@@ -152,6 +153,9 @@ func (c *client) subscribe(params [][]byte) ([]byte, error) {
 		return nil, refusal("E_SUB_FAILED", "SUB failed %v", err)
 	}
 	c.channel, c.consumer = ch, consumer
+	c.mu.Lock()
+	c.about.channel, c.about.consumer = ch, consumer
+	c.mu.Unlock()
 	c.setState(stateSubscribed)
 	// The answer goes before the first message.
 	if err := c.respond(frameResponse, okText); err != nil {
@@ -203,30 +207,34 @@ func (c *client) ready(params [][]byte) error {
 	count := int64(1)
 	if len(params) > 1 {
 		var err error
-		if count, err = parseCount(params[1]); err != nil {
+		if count, err = parseNumber(params[1]); err != nil {
 			return invalid("RDY could not parse count %s", params[1])
 		}
 	}
 	if most := c.srv.opts.MaxRdyCount; count > most {
-		return invalid("RDY count %d out of range 0-%d", count, most)
+		return invalid("RDY count %s out of range 0-%d", params[1], most)
 	}
 	c.channel.setReady(c.consumer, count)
 	return nil
 }
 
-// parseCount parses a number of decimal digits, which is not negative.
-func parseCount(digits []byte) (int64, error) {
+// parseNumber parses decimal digits; none are 0, as in stock. What is too large for
+// an int64, which in stock wraps, is the largest.
+func parseNumber(digits []byte) (int64, error) {
+	if len(digits) == 0 {
+		return 0, nil
+	}
 	n, err := strconv.ParseUint(string(digits), 10, 63)
+	if errors.Is(err, strconv.ErrRange) {
+		return math.MaxInt64, nil
+	}
 	return int64(n), err
 }
 
 // parseDelay parses milliseconds. What no duration can hold is the longest.
 func parseDelay(digits []byte) (time.Duration, error) {
-	const longest = int64(1<<63-1) / int64(time.Millisecond)
-	ms, err := parseCount(digits)
-	if errors.Is(err, strconv.ErrRange) {
-		ms, err = longest, nil
-	}
+	const longest = int64(math.MaxInt64 / time.Millisecond)
+	ms, err := parseNumber(digits)
 	return time.Duration(min(ms, longest)) * time.Millisecond, err
 }
 

@@ -1,18 +1,19 @@
 package nsqd
 
 import (
+	"bufio"
 	"bytes"
-	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"math"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"nsqraft/internal/httpapi"
+	"nsqraft/internal/wire"
 )
 
 var (
@@ -41,8 +42,8 @@ func (a *httpAPI) publish(r *http.Request) (any, error) {
 	return a.put(params, [][]byte{body})
 }
 
-// publishMany answers /mpub. A request needs memory for its body, which the
-// messages share, and 24 bytes for each message.
+// publishMany answers /mpub. A request needs memory for its body, once more while it
+// is taken apart, and 24 bytes for each message.
 func (a *httpAPI) publishMany(r *http.Request) (any, error) {
 	if r.ContentLength > a.opts.MaxBodySize {
 		return nil, errBodyTooBig
@@ -55,23 +56,42 @@ func (a *httpAPI) publishMany(r *http.Request) (any, error) {
 	if _, err := topicArg(params); err != nil {
 		return nil, err
 	}
-	body, err := readBody(r, a.opts.MaxBodySize, errBodyTooBig)
-	if err != nil {
-		return nil, err
-	}
 	var bodies [][]byte
 	if a.binary(params) {
-		bodies, err = parseMPUB(body, a.opts.MaxMsgSize, a.opts.MaxBodySize)
-		if e, ok := errors.AsType[*mpubError](err); ok {
-			return nil, httpapi.NewError(http.StatusRequestEntityTooLarge, e.code[len("E_"):])
-		}
+		bodies, err = readBinary(r, a.opts)
 	} else {
-		bodies, err = splitLines(body, a.opts.MaxMsgSize)
+		bodies, err = readLines(r, a.opts)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return a.put(params, bodies)
+}
+
+// readBinary returns the messages in the body of r, which is that of an MPUB.
+func readBinary(r *http.Request, o *Options) ([][]byte, error) {
+	in, size := io.Reader(r.Body), r.ContentLength
+	if size < 0 { // the body is chunked, and MPUB has its size beforehand
+		body, err := readBody(r, o.MaxBodySize, errBodyTooBig)
+		if err != nil {
+			return nil, err
+		}
+		in, size = bytes.NewReader(body), int64(len(body))
+	}
+	bodies, err := readMPUB(bufio.NewReader(in), int(size), int(o.MaxBodySize), int(o.MaxMsgSize))
+	if e, ok := errors.AsType[*wire.Error](err); ok {
+		return nil, httpapi.NewError(http.StatusRequestEntityTooLarge, strings.TrimPrefix(e.Code, "E_")) // stock's status
+	}
+	return bodies, err
+}
+
+// readLines returns the lines in the body of r that are not empty.
+func readLines(r *http.Request, o *Options) ([][]byte, error) {
+	body, err := readBody(r, o.MaxBodySize, errBodyTooBig)
+	if err != nil {
+		return nil, err
+	}
+	return splitLines(body, o.MaxMsgSize)
 }
 
 // put publishes bodies, which may be none, to the topic and with the delay that
@@ -127,25 +147,17 @@ func deferArg(params url.Values, o *Options) (time.Duration, error) {
 	if !params.Has("defer") {
 		return 0, nil
 	}
-	longest := o.MaxDeferTimeout
-	if longest == 0 {
-		longest = o.MaxReqTimeout
-	}
 	ms, err := strconv.ParseInt(params.Get("defer"), 10, 64)
 	// In milliseconds, for a huge number of them would wrap into the range.
-	if err != nil || ms < 0 || ms > longest.Milliseconds() {
+	if err != nil || ms < 0 || ms > o.maxDefer().Milliseconds() {
 		return 0, errInvalidDefer
 	}
 	return time.Duration(ms) * time.Millisecond, nil
 }
 
-// firstRead is the memory made for a body before any of it has come, whatever its
-// length is said to be.
-const firstRead = 64 << 10
-
 // readBody returns the body of r, chunked or not, or tooBig as soon as it is known
-// to be longer than limit. Memory grows with what has arrived, and not beyond limit
-// by more than a byte.
+// to be longer than limit. Memory grows with what has arrived, whatever length was
+// announced, to limit and a byte; while it grows the smaller half is there besides.
 func readBody(r *http.Request, limit int64, tooBig error) ([]byte, error) {
 	if r.ContentLength > limit {
 		return nil, tooBig
@@ -155,7 +167,7 @@ func readBody(r *http.Request, limit int64, tooBig error) ([]byte, error) {
 	if r.ContentLength >= 0 {
 		most = r.ContentLength
 	}
-	buf := make([]byte, 0, min(most, firstRead))
+	buf := make([]byte, 0, min(most, bodyChunk))
 	for {
 		n, err := r.Body.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
@@ -171,7 +183,7 @@ func readBody(r *http.Request, limit int64, tooBig error) ([]byte, error) {
 		}
 		if len(buf) == cap(buf) {
 			size := 2 * int64(cap(buf))
-			if size > most-firstRead {
+			if size > most-bodyChunk {
 				size = most // rather than once more, for a little
 			}
 			grown := make([]byte, len(buf), size)
@@ -190,64 +202,39 @@ func clip(buf []byte) []byte {
 	return bytes.Clone(buf)
 }
 
-// splitLines returns the lines of body that are not empty; they share its memory.
-// The last one needs no newline.
+// splitLines returns the lines of body that are not empty. The last one needs no
+// newline. Lines share memory as the messages of an MPUB do, see bodyChunk.
 func splitLines(body []byte, maxMsgSize int64) ([][]byte, error) {
-	if len(body) == 0 {
-		return nil, nil
-	}
-	bodies := make([][]byte, 0, bytes.Count(body, []byte{'\n'})+1)
-	for line := range bytes.SplitSeq(body, []byte{'\n'}) {
-		if len(line) == 0 {
-			continue
+	bodies := make([][]byte, 0, bytes.Count(body, newline)+1)
+	for len(body) > 0 {
+		var some []byte
+		some, body = cutLines(body, bodyChunk)
+		for line := range bytes.SplitSeq(some, newline) {
+			if len(line) == 0 {
+				continue
+			}
+			if int64(len(line)) > maxMsgSize {
+				return nil, errMessageTooBig
+			}
+			bodies = append(bodies, line[:len(line):len(line)])
 		}
-		if int64(len(line)) > maxMsgSize {
-			return nil, errMessageTooBig
-		}
-		bodies = append(bodies, line[:len(line):len(line)])
 	}
 	return bodies, nil
 }
 
-// An mpubError is what is wrong with the body of an MPUB, with the code and the text
-// that a TCP client is told. HTTP has the code without its E_.
-type mpubError struct{ code, text string }
+var newline = []byte{'\n'}
 
-func (e *mpubError) Error() string { return e.code + " " + e.text }
-
-// parseMPUB returns the messages in the body of an MPUB, which share its memory: a
-// count in 4 bytes, then for each message its length in 4 bytes and itself. The body
-// must end with the last of them: what followed would be lost, and stock drops it
-// without a word. Any error is an *mpubError.
-func parseMPUB(body []byte, maxMsgSize, maxBodySize int64) ([][]byte, error) {
-	if len(body) < 4 {
-		return nil, &mpubError{"E_BAD_BODY", "MPUB failed to read message count"}
+// cutLines returns a copy of as many whole lines at the start of body as fit into
+// most bytes, of one at least, and the rest. If all fit there is no need of a copy.
+func cutLines(body []byte, most int) (some, rest []byte) {
+	if len(body) <= most {
+		return body, nil
 	}
-	count, rest := int32(binary.BigEndian.Uint32(body)), body[4:]
-	// A message takes 5 bytes at least.
-	if count <= 0 || int64(count) > (maxBodySize-4)/5 {
-		return nil, &mpubError{"E_BAD_BODY", fmt.Sprintf("MPUB invalid message count %d", count)}
-	}
-	bodies := make([][]byte, 0, min(int(count), len(rest)/5))
-	for i := range count {
-		if len(rest) < 4 {
-			return nil, &mpubError{"E_BAD_MESSAGE", fmt.Sprintf("MPUB failed to read message(%d) body size", i)}
+	end := bytes.LastIndexByte(body[:most], '\n') + 1
+	if end == 0 {
+		if end = bytes.IndexByte(body, '\n') + 1; end == 0 {
+			return body, nil
 		}
-		size := int32(binary.BigEndian.Uint32(rest))
-		rest = rest[4:]
-		switch {
-		case size <= 0:
-			return nil, &mpubError{"E_BAD_MESSAGE", fmt.Sprintf("MPUB invalid message(%d) body size %d", i, size)}
-		case int64(size) > maxMsgSize:
-			return nil, &mpubError{"E_BAD_MESSAGE", fmt.Sprintf("MPUB message too big %d > %d", size, maxMsgSize)}
-		case int(size) > len(rest):
-			return nil, &mpubError{"E_BAD_MESSAGE", "MPUB failed to read message body"}
-		}
-		bodies = append(bodies, rest[:size:size])
-		rest = rest[size:]
 	}
-	if len(rest) > 0 {
-		return nil, &mpubError{"E_BAD_BODY", fmt.Sprintf("MPUB %d bytes after the last message", len(rest))}
-	}
-	return bodies, nil
+	return bytes.Clone(body[:end]), body[end:]
 }

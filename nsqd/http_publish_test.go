@@ -1,6 +1,7 @@
 package nsqd
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -8,11 +9,15 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"nsqraft/internal/httpapi"
+	"nsqraft/internal/wire"
 )
 
 // mpub returns the body of an MPUB with the right lengths.
@@ -25,8 +30,10 @@ func mpub(bodies ...string) []byte {
 	return b
 }
 
-func TestParseMPUB(t *testing.T) {
-	const maxMsg, maxBody = 10, 104
+// What a client is told of the body of an /mpub?binary=true, with its length known
+// and without.
+func TestReadBinary(t *testing.T) {
+	opts := &Options{MaxMsgSize: 10, MaxBodySize: 104}
 	tests := []struct {
 		name string
 		body string
@@ -35,59 +42,54 @@ func TestParseMPUB(t *testing.T) {
 	}{
 		{"one", string(mpub("a")), []string{"a"}, ""},
 		{"three", string(mpub("a", "bb", "0123456789")), []string{"a", "bb", "0123456789"}, ""},
-		{"nothing", "", nil, "E_BAD_BODY MPUB failed to read message count"},
-		{"half a count", "\x00\x00", nil, "E_BAD_BODY MPUB failed to read message count"},
-		{"no messages", "\x00\x00\x00\x00", nil, "E_BAD_BODY MPUB invalid message count 0"},
-		{"less than none", "\xff\xff\xff\xff", nil, "E_BAD_BODY MPUB invalid message count -1"},
-		{"more than can be", "\x00\x00\x00\x15", nil, "E_BAD_BODY MPUB invalid message count 21"},
-		{"huge count", "\x7f\xff\xff\xff", nil, "E_BAD_BODY MPUB invalid message count 2147483647"},
-		{"as many as can be, but none there", "\x00\x00\x00\x14", nil, "E_BAD_MESSAGE MPUB failed to read message(0) body size"},
-		{"half a size", string(mpub("a"))[:6], nil, "E_BAD_MESSAGE MPUB failed to read message(0) body size"},
-		{"second missing", "\x00\x00\x00\x02" + string(mpub("a"))[4:], nil, "E_BAD_MESSAGE MPUB failed to read message(1) body size"},
-		{"empty message", string(mpub("a", "")), nil, "E_BAD_MESSAGE MPUB invalid message(1) body size 0"},
-		{"negative message", "\x00\x00\x00\x01\xff\xff\xff\xfe", nil, "E_BAD_MESSAGE MPUB invalid message(0) body size -2"},
-		{"too big", string(mpub("0123456789a")), nil, "E_BAD_MESSAGE MPUB message too big 11 > 10"},
-		{"huge", "\x00\x00\x00\x01\x7f\xff\xff\xff", nil, "E_BAD_MESSAGE MPUB message too big 2147483647 > 10"},
-		{"cut", string(mpub("abc"))[:10], nil, "E_BAD_MESSAGE MPUB failed to read message body"},
-		{"more than declared", string(mpub("a")) + "b", nil, "E_BAD_BODY MPUB 1 bytes after the last message"},
+		{"nothing", "", nil, "BAD_BODY"},
+		{"half a count", "\x00\x00", nil, "BAD_BODY"},
+		{"no messages", "\x00\x00\x00\x00", nil, "BAD_BODY"},
+		{"less than none", "\xff\xff\xff\xff", nil, "BAD_BODY"},
+		{"huge count", "\x7f\xff\xff\xff", nil, "BAD_BODY"},
+		{"half a size", "\x00\x00\x00\x01\x00\x00\x00", nil, "BAD_BODY"},
+		{"size cut", "\x00\x00\x00\x02\x00\x00\x00\x05aaaaa\x00", nil, "BAD_MESSAGE"},
+		{"empty message", string(mpub("aaaaaaaaa", "")), nil, "BAD_MESSAGE"},
+		{"negative message", "\x00\x00\x00\x01\xff\xff\xff\xfea", nil, "BAD_MESSAGE"},
+		{"too big", string(mpub("0123456789a")), nil, "BAD_MESSAGE"},
+		{"huge", "\x00\x00\x00\x01\x7f\xff\xff\xffa", nil, "BAD_MESSAGE"},
+		{"cut", string(mpub("abc"))[:10], nil, "BAD_BODY"},
+		{"more than declared", string(mpub("a")) + "b", nil, "BAD_BODY"},
+		{"more than may be", string(mpub(slices.Repeat([]string{"0123456789"}, 8)...)), nil, "BODY_TOO_BIG"},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			got, err := parseMPUB([]byte(tt.body), maxMsg, maxBody)
+		for _, length := range []int64{int64(len(tt.body)), -1} {
+			if length > opts.MaxBodySize {
+				continue // refused before
+			}
+			r := &http.Request{ContentLength: length, Body: io.NopCloser(strings.NewReader(tt.body))}
+			got, err := readBinary(r, opts)
 			if err != nil {
-				if _, ok := errors.AsType[*mpubError](err); !ok || err.Error() != tt.err {
-					t.Fatalf("got error %q, want %q", err, tt.err)
+				if e, ok := errors.AsType[*httpapi.Error](err); !ok || e.Text != tt.err || e.Status != 413 {
+					t.Errorf("%s: got error %v, want %s", tt.name, err, tt.err)
 				}
-				return
+				continue
 			}
 			if tt.err != "" || !slices.Equal(texts(got), tt.want) {
-				t.Errorf("got %q, want %q, error %q", got, tt.want, tt.err)
+				t.Errorf("%s: got %q, want %q, error %q", tt.name, got, tt.want, tt.err)
 			}
-		})
+		}
 	}
 }
 
-func texts(bodies [][]byte) []string {
-	var s []string
-	for _, b := range bodies {
-		s = append(s, string(b))
-	}
-	return s
-}
-
-// Whatever comes is refused or is exactly what mpub makes of the result.
+// Whatever comes is refused, or is exactly what mpub makes of the result.
 func FuzzMPUBBody(f *testing.F) {
 	f.Add([]byte(nil))
 	f.Add(mpub("a"))
-	f.Add(mpub("a", "bb", "ccc"))
+	f.Add(mpub("a", "bb", strings.Repeat("c", 1000)))
 	f.Add(mpub("")[:6])
 	f.Add([]byte("\x00\x00\x00\x01\xff\xff\xff\xff"))
 	f.Add([]byte("\x7f\xff\xff\xff\x00\x00\x00\x01a"))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		const maxMsg, maxBody = 1 << 10, 4 << 10
-		got, err := parseMPUB(body, maxMsg, maxBody)
+		const most = 1 << 10
+		got, err := readMPUB(bufio.NewReader(bytes.NewReader(body)), len(body), max(len(body), 5), most)
 		if err != nil {
-			if e, ok := errors.AsType[*mpubError](err); !ok || e.code != "E_BAD_BODY" && e.code != "E_BAD_MESSAGE" {
+			if e, ok := errors.AsType[*wire.Error](err); !ok || e.Code != "E_BAD_BODY" && e.Code != "E_BAD_MESSAGE" {
 				t.Fatalf("error %v", err)
 			}
 			return
@@ -96,11 +98,19 @@ func FuzzMPUBBody(f *testing.F) {
 			t.Fatalf("%q does not give %q", got, body)
 		}
 		for _, b := range got {
-			if len(b) == 0 || len(b) > maxMsg || cap(b) != len(b) {
+			if len(b) == 0 || len(b) > most || cap(b) != len(b) {
 				t.Fatalf("message of length %d and capacity %d", len(b), cap(b))
 			}
 		}
 	})
+}
+
+func texts(bodies [][]byte) []string {
+	var s []string
+	for _, b := range bodies {
+		s = append(s, string(b))
+	}
+	return s
 }
 
 func TestSplitLines(t *testing.T) {
@@ -125,8 +135,31 @@ func TestSplitLines(t *testing.T) {
 	}
 }
 
+// However long the body, a line that stays keeps a small part of it alive.
+func TestLinesShareChunks(t *testing.T) {
+	for _, line := range []int{1, 100, bodyChunk - 1, bodyChunk, bodyChunk + 1, 3 * bodyChunk} {
+		var body []byte
+		var want []string
+		for len(body) < 10*bodyChunk {
+			want = append(want, strings.Repeat(string(rune('a'+len(want)%26)), line))
+			body = append(append(body, want[len(want)-1]...), '\n')
+		}
+		got, err := splitLines(body, 4*bodyChunk)
+		if err != nil || !slices.Equal(texts(got), want) {
+			t.Errorf("lines of %d bytes: got %d, %v, want %d", line, len(got), err, len(want))
+		}
+	}
+	body := bytes.Repeat([]byte("0123456789\n"), 1<<15)
+	for rest := body; len(rest) > 0; {
+		var some []byte
+		if some, rest = cutLines(rest, bodyChunk); len(some) > bodyChunk || some[len(some)-1] != '\n' {
+			t.Fatalf("a part of %d bytes", len(some))
+		}
+	}
+}
+
 func TestReadBody(t *testing.T) {
-	for _, size := range []int{0, 1, 1000, firstRead - 1, firstRead, firstRead + 1, 300_000} {
+	for _, size := range []int{0, 1, 1000, bodyChunk - 1, bodyChunk, bodyChunk + 1, 300_000} {
 		want := bytes.Repeat([]byte("x"), size)
 		for _, tt := range []struct {
 			name   string
@@ -180,19 +213,16 @@ func TestReadBodyMemory(t *testing.T) {
 		limit int64
 		most  int64
 	}{
-		{"announced", announced, 200 << 20, firstRead},
+		{"announced", announced, 200 << 20, bodyChunk},
 		// Doubling copies what there was: once more in all, and it is garbage.
-		{"endless", endless, 4 << 20, 2*4<<20 + firstRead},
+		{"endless", endless, 4 << 20, 2*4<<20 + bodyChunk},
 	} {
-		result := testing.Benchmark(func(b *testing.B) {
-			for range b.N {
-				if _, err := readBody(tt.r(), tt.limit, errBodyTooBig); err == nil {
-					b.Fatal("read")
-				}
-			}
-		})
-		if got := result.AllocedBytesPerOp(); got > tt.most+4096 {
-			t.Errorf("%s: %d bytes made, want at most %d", tt.name, got, tt.most)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := readBody(tt.r(), tt.limit, errBodyTooBig)
+		runtime.ReadMemStats(&after)
+		if got := int64(after.TotalAlloc - before.TotalAlloc); err == nil || got > tt.most+16<<10 {
+			t.Errorf("%s: %v, %d bytes made, want at most %d", tt.name, err, got, tt.most)
 		}
 	}
 }

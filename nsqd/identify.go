@@ -105,7 +105,7 @@ func (c *client) readCommandBody(command string) ([]byte, error) {
 	if size <= 0 {
 		return nil, refusal("E_BAD_BODY", "%s invalid body size %d", command, size)
 	}
-	body, err := readBytes(c.in, int(size))
+	body, err := readBytes(c.in, nil, int(size))
 	if err != nil {
 		return nil, refusal("E_BAD_BODY", "%s failed to read body", command)
 	}
@@ -174,11 +174,11 @@ func (c *client) negotiate(f *features) negotiated {
 	case -1:
 		size = 1
 	}
-	switch timeout {
-	case 0:
-		timeout = o.OutputBufferTimeout.Milliseconds()
-	case -1:
+	switch {
+	case timeout == -1, f.OutputBufferSize == -1: // what is not buffered does not wait
 		timeout = 0
+	case timeout == 0:
+		timeout = o.OutputBufferTimeout.Milliseconds()
 	}
 	return negotiated{
 		MaxRdyCount:         o.MaxRdyCount,

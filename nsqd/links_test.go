@@ -92,7 +92,7 @@ type fakeLookupd struct {
 	ln net.Listener
 }
 
-func listen(t testing.TB, network *nsqtest.Network, addr string) *fakeLookupd {
+func listenAs(t testing.TB, network *nsqtest.Network, addr string) *fakeLookupd {
 	t.Helper()
 	ln, err := network.Listen(addr)
 	if err != nil {
@@ -191,7 +191,7 @@ func (c *fakeConn) ended() {
 func TestLinkTellsWhatIsThereAndWhatChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := nsqtest.NewNetwork()
-		lookupd := listen(t, network, "lookupd:4160")
+		lookupd := listenAs(t, network, "lookupd:4160")
 		has := &having{all: []registration{{"a", ""}, {"a", "x"}, {"b", ""}, {"c", "y"}}}
 		l, lines := newTestLinks(t, network, has, "lookupd:4160")
 		l.open()
@@ -233,7 +233,7 @@ func TestLinkTellsWhatIsThereAndWhatChanges(t *testing.T) {
 func TestLinkPingsAndGivesUpOnSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := nsqtest.NewNetwork()
-		lookupd := listen(t, network, "lookupd:4160")
+		lookupd := listenAs(t, network, "lookupd:4160")
 		l, lines := newTestLinks(t, network, new(having), "lookupd:4160")
 		l.open()
 		c := lookupd.accept().welcome()
@@ -314,7 +314,7 @@ func TestBadAnswersEndTheConnection(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				network := nsqtest.NewNetwork()
-				lookupd := listen(t, network, "lookupd:4160")
+				lookupd := listenAs(t, network, "lookupd:4160")
 				l, lines := newTestLinks(t, network, &having{all: []registration{{"a", ""}}}, "lookupd:4160")
 				l.open()
 				c := lookupd.accept()
@@ -348,7 +348,7 @@ func many(n int) *having {
 func TestReplayIsPipelinedAndBeginsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := nsqtest.NewNetwork()
-		lookupd := listen(t, network, "lookupd:4160")
+		lookupd := listenAs(t, network, "lookupd:4160")
 		has := many(5000)
 		l, _ := newTestLinks(t, network, has, "lookupd:4160")
 		l.open()
@@ -413,7 +413,7 @@ func (h *having) state() state {
 func TestTooManyChangesAreToldOnTheWhole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := nsqtest.NewNetwork()
-		lookupd := listen(t, network, "lookupd:4160")
+		lookupd := listenAs(t, network, "lookupd:4160")
 		has := &having{all: []registration{{"old", "x"}, {"older", "x"}, {"older", "y"}}}
 		l, _ := newTestLinks(t, network, has, "lookupd:4160")
 		l.open()
@@ -457,7 +457,7 @@ func TestLinkConverges(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		synctest.Test(t, func(t *testing.T) {
 			network := nsqtest.NewNetwork()
-			lookupd := listen(t, network, "lookupd:4160")
+			lookupd := listenAs(t, network, "lookupd:4160")
 			has := new(having)
 			l, _ := newTestLinks(t, network, has, "lookupd:4160")
 			l.open()
@@ -507,7 +507,7 @@ func TestLinkConverges(t *testing.T) {
 func TestSetKeepsWhatStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := nsqtest.NewNetwork()
-		a, b, c := listen(t, network, "a:1"), listen(t, network, "b:1"), listen(t, network, "c:1")
+		a, b, c := listenAs(t, network, "a:1"), listenAs(t, network, "b:1"), listenAs(t, network, "c:1")
 		l, lines := newTestLinks(t, network, &having{all: []registration{{"x", ""}}}, "a:1", "b:1", "a:1")
 		l.open()
 		toA, toB := a.accept().welcome(), b.accept().welcome()
@@ -539,7 +539,7 @@ func TestSetKeepsWhatStays(t *testing.T) {
 func TestOneThatHangsHoldsUpNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		network := nsqtest.NewNetwork()
-		good, mute := listen(t, network, "good:1"), listen(t, network, "mute:1")
+		good, mute := listenAs(t, network, "good:1"), listenAs(t, network, "mute:1")
 		network.Cut("nsqd", "away:1")
 		has := many(3 * maxOwed)
 		l, _ := newTestLinks(t, network, has, "away:1", "mute:1", "good:1")
@@ -670,7 +670,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		synctest.Test(t, func(t *testing.T) {
 			network := nsqtest.NewNetwork()
-			lookupd := listen(t, network, "lookupd:4160")
+			lookupd := listenAs(t, network, "lookupd:4160")
 			l, _ := newTestLinks(t, network, many(3), "lookupd:4160")
 			l.open()
 			c := lookupd.accept()

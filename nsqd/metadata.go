@@ -142,7 +142,7 @@ func (s *Server) save() error {
 func (t *Topic) saved() savedTopic {
 	channels := t.sorted()
 	t.mu.Lock()
-	saved := savedTopic{Name: t.name, Paused: t.paused, Channels: []savedChannel{}}
+	saved := savedTopic{Name: t.name, Paused: t.paused}
 	t.mu.Unlock()
 	for _, c := range channels {
 		if c.ephemeral {

@@ -46,7 +46,7 @@ func startServer(t testing.TB, change func(*Options)) *Server {
 }
 
 // testLog shows what is worth a warning, or all with -v and NSQD_LOG set.
-func testLog(t testing.TB) hclog.Logger {
+func testLog(t interface{ Fatal(...any) }) hclog.Logger {
 	level := hclog.Error
 	if os.Getenv("NSQD_LOG") != "" {
 		level = hclog.Debug
@@ -90,12 +90,12 @@ func sized(body string) string {
 	return string(binary.BigEndian.AppendUint32(nil, uint32(len(body)))) + body
 }
 
-// pub, mpub and sub return commands.
+// pub, multi and sub return commands.
 func pub(topic, body string) string { return "PUB " + topic + "\n" + sized(body) }
 
 func sub(topic, channel string) string { return "SUB " + topic + " " + channel + "\n" }
 
-func mpub(topic string, bodies ...string) string {
+func multi(topic string, bodies ...string) string {
 	b := binary.BigEndian.AppendUint32(nil, uint32(len(bodies)))
 	for _, body := range bodies {
 		b = append(b, sized(body)...)

@@ -36,7 +36,7 @@ func (c *client) publishDeferred(params [][]byte) ([]byte, error) {
 		return nil, invalid("DPUB could not parse timeout %s", params[2])
 	}
 	if most := c.srv.opts.maxDefer(); delay > most {
-		return nil, invalid("DPUB timeout %d out of range 0-%d", delay.Milliseconds(), most.Milliseconds())
+		return nil, invalid("DPUB timeout %s out of range 0-%d", params[2], most.Milliseconds())
 	}
 	return c.publishOne("DPUB", params[1], delay)
 }
@@ -64,7 +64,7 @@ func (c *client) publishOne(command string, topic []byte, delay time.Duration) (
 	if most := c.srv.opts.MaxMsgSize; int64(size) > most {
 		return nil, refusal("E_BAD_MESSAGE", "%s message too big %d > %d", command, size, most)
 	}
-	body, err := readBytes(c.in, int(size))
+	body, err := readBytes(c.in, nil, int(size))
 	if err != nil {
 		return nil, refusal("E_BAD_MESSAGE", "%s failed to read message body", command)
 	}
@@ -125,7 +125,7 @@ func (c *client) publishMany(params [][]byte) ([]byte, error) {
 	if most := c.srv.opts.MaxBodySize; int64(size) > most {
 		return nil, refusal("E_BAD_BODY", "MPUB body too big %d > %d", size, most)
 	}
-	bodies, err := readMPUB(c.in, int(size), int(c.srv.opts.MaxMsgSize))
+	bodies, err := readMPUB(c.in, int(size), int(c.srv.opts.MaxBodySize), int(c.srv.opts.MaxMsgSize))
 	if err != nil {
 		return nil, err
 	}
@@ -135,54 +135,89 @@ func (c *client) publishMany(params [][]byte) ([]byte, error) {
 	return okText, nil
 }
 
-// readMPUB reads the body of an MPUB, of size bytes: a count of messages, and each
-// behind its size. Every *wire.Error is the client's fault, and what it sent must
-// fill the body exactly. The messages share memory, see bodyChunk.
-func readMPUB(r *bufio.Reader, size, maxMessage int) ([][]byte, error) {
+// readMPUB reads the body of an MPUB, of size bytes, which is not beyond maxBody: a
+// count of messages, and each behind its size. Every *wire.Error is the client's fault, and what it sent must
+// fill the body exactly. The messages are parts of what was read, see bodyChunk.
+func readMPUB(r *bufio.Reader, size, maxBody, maxMessage int) ([][]byte, error) {
 	count, err := readSize(r)
 	if err != nil || size < 4 {
 		return nil, refusal("E_BAD_BODY", "MPUB failed to read message count")
 	}
-	rest := size - 4
-	if most := rest / 5; count <= 0 || int(count) > most { // 4 bytes of size and 1 of body at least
+	if most := (maxBody - 4) / 5; count <= 0 || int(count) > most { // 4 bytes of size and 1 of body at least
 		return nil, refusal("E_BAD_BODY", "MPUB invalid message count %d", count)
 	}
-	bodies := make([][]byte, 0, min(int(count), bodyChunk/5))
-	var chunk []byte // where bodies are read to
+	in := chunks{r: r, rest: size - 4}
+	bodies := make([][]byte, 0, min(int(count), in.rest/5+1))
 	for i := range int(count) {
-		n, err := readSize(r)
+		b, err := in.next(4)
 		if err != nil {
 			return nil, refusal("E_BAD_MESSAGE", "MPUB failed to read message(%d) body size", i)
 		}
-		rest -= 4
+		n := int(int32(binary.BigEndian.Uint32(b)))
 		switch {
 		case n <= 0:
 			return nil, refusal("E_BAD_MESSAGE", "MPUB invalid message(%d) body size %d", i, n)
-		case int(n) > maxMessage:
+		case n > maxMessage:
 			return nil, refusal("E_BAD_MESSAGE", "MPUB message too big %d > %d", n, maxMessage)
-		case int(n) > rest:
+		case n > in.left():
 			return nil, refusal("E_BAD_BODY", "MPUB message(%d) of %d bytes exceeds the body of %d", i, n, size)
 		}
-		var body []byte
-		if int(n) > bodyChunk/4 {
-			body, err = readBytes(r, int(n))
-		} else {
-			if len(chunk) < int(n) {
-				chunk = make([]byte, min(bodyChunk, rest))
-			}
-			body, chunk = chunk[:n:n], chunk[n:]
-			_, err = io.ReadFull(r, body)
-		}
+		body, err := in.next(n)
 		if err != nil {
 			return nil, refusal("E_BAD_MESSAGE", "MPUB failed to read message body")
 		}
-		rest -= int(n)
 		bodies = append(bodies, body)
 	}
-	if rest != 0 {
-		return nil, refusal("E_BAD_BODY", "MPUB body of %d bytes has %d beyond its messages", size, rest)
+	if in.left() != 0 {
+		return nil, refusal("E_BAD_BODY", "MPUB body of %d bytes has %d beyond its messages", size, in.left())
 	}
 	return bodies, nil
+}
+
+// chunks read a body and hand out parts of it, which are not copied but where one
+// chunk ends in them.
+type chunks struct {
+	r     *bufio.Reader
+	rest  int    // bytes of the body that are not read yet
+	ready []byte // read and not handed out
+	free  []byte // of the chunk, behind ready
+}
+
+// left returns how much of the body was not handed out.
+func (c *chunks) left() int { return len(c.ready) + c.rest }
+
+// next hands out the next n bytes. It waits for no more than those.
+func (c *chunks) next(n int) ([]byte, error) {
+	if n > c.left() {
+		return nil, io.ErrUnexpectedEOF
+	}
+	if n > len(c.ready)+len(c.free) {
+		if n > bodyChunk {
+			return c.large(n)
+		}
+		chunk := make([]byte, min(bodyChunk, c.left()))
+		have := copy(chunk, c.ready)
+		c.ready, c.free = chunk[:have], chunk[have:]
+	}
+	if missing := n - len(c.ready); missing > 0 {
+		read, err := io.ReadAtLeast(c.r, c.free[:min(len(c.free), c.rest)], missing)
+		if err != nil {
+			return nil, err
+		}
+		c.rest -= read
+		c.ready, c.free = c.ready[:len(c.ready)+read], c.free[read:]
+	}
+	part := c.ready[:n:n]
+	c.ready = c.ready[n:]
+	return part, nil
+}
+
+// large hands out n bytes that are more than a chunk.
+func (c *chunks) large(n int) ([]byte, error) {
+	body, err := readBytes(c.r, c.ready, n)
+	c.rest -= n - len(c.ready)
+	c.ready = nil
+	return body, err
 }
 
 // readSize reads a big-endian int32.
@@ -196,15 +231,17 @@ func readSize(r *bufio.Reader) (int32, error) {
 	return n, nil
 }
 
-// readBytes reads n bytes. Memory is made as they come.
-func readBytes(r *bufio.Reader, n int) ([]byte, error) {
-	body := make([]byte, min(n, bodyChunk))
-	for read := 0; ; {
-		m, err := io.ReadFull(r, body[read:])
+// readBytes reads what is missing of n bytes that begin with begun. Memory is made
+// as they come.
+func readBytes(r *bufio.Reader, begun []byte, n int) ([]byte, error) {
+	body := make([]byte, min(n, max(bodyChunk, 2*len(begun))))
+	have := copy(body, begun)
+	for {
+		read, err := io.ReadFull(r, body[have:])
 		if err != nil {
 			return nil, err
 		}
-		if read += m; read == n {
+		if have += read; have == n {
 			return body, nil
 		}
 		grown := make([]byte, min(n, 4*len(body)))

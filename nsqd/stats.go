@@ -111,6 +111,9 @@ type StatsFilter struct {
 // Stats returns topics and channels by name. Memory is left out.
 func (s *Server) Stats(f StatsFilter) Stats {
 	stats := Stats{Version: Version, Health: s.healthText(), StartTime: s.started.Unix()}
+	if f.Topic == "" {
+		stats.Topics = []TopicStats{} // and null if the one that was asked for is not there
+	}
 	for _, t := range s.sorted() {
 		if f.Topic == "" || f.Topic == t.name {
 			stats.Topics = append(stats.Topics, t.stats(f))
@@ -131,6 +134,10 @@ func (t *Topic) stats(f StatsFilter) TopicStats {
 			channels = append(channels, stats)
 		}
 	}
+	latency := latencyStats(t.server.opts, all)
+	if len(channels) == 0 {
+		latency = LatencyStats{} // there is nothing to have percentiles of
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return TopicStats{
@@ -141,7 +148,7 @@ func (t *Topic) stats(f StatsFilter) TopicStats {
 		MessageCount: t.messages.Load(),
 		MessageBytes: t.bytes.Load(),
 		Paused:       t.paused,
-		E2ELatency:   latencyStats(t.server.opts, all),
+		E2ELatency:   latency,
 	}
 }
 
@@ -172,10 +179,22 @@ func (c *Channel) stats(f StatsFilter, topic *quantile.Stream) ChannelStats {
 		stats.Clients = make([]ClientStats, 0, len(c.consumers))
 		for _, co := range c.consumers {
 			client := co.describe()
-			client.ReadyCount, client.InFlightCount = co.ready, co.inFlight
-			client.MessageCount, client.FinishCount, client.RequeueCount = co.delivered, co.finished, co.requeued
+			co.count(&client)
 			stats.Clients = append(stats.Clients, client)
 		}
 	}
 	return stats
+}
+
+// count fills in what the channel knows of a client.
+func (c *Channel) count(co *consumer, stats *ClientStats) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	co.count(stats)
+}
+
+// count does that with the channel's mutex held.
+func (co *consumer) count(stats *ClientStats) {
+	stats.ReadyCount, stats.InFlightCount = co.ready, co.inFlight
+	stats.MessageCount, stats.FinishCount, stats.RequeueCount = co.delivered, co.finished, co.requeued
 }

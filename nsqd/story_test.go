@@ -7,7 +7,7 @@ import (
 
 func TestPublishToFinish(t *testing.T) {
 	s := startServer(t, nil)
-	p := dial(t, s, pub("orders", "one"), mpub("orders", "two", "three"))
+	p := dial(t, s, pub("orders", "one"), multi("orders", "two", "three"))
 	p.want("OK", "OK")
 	c := dial(t, s, sub("orders", "archive"), "RDY 10\n")
 	c.want("OK")

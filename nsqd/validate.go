@@ -114,9 +114,6 @@ func (p Percentiles) String() string {
 	return strings.Join(texts, ",")
 }
 
-// topologyAware is the only experiment there is.
-const topologyAware = "topology-aware-consumption"
-
 const (
 	// year stands for ever, and is far from an overflow of a time.
 	year = 365 * 24 * time.Hour
@@ -297,8 +294,8 @@ func (o *Options) validateWords() error {
 		}
 	}
 	for _, e := range o.EnableExperiments {
-		if e != topologyAware {
-			return fmt.Errorf("--enable-experiment %q is not known, there is %s", e, topologyAware)
+		if e != experimentTopology {
+			return fmt.Errorf("--enable-experiment %q is not known, there is %s", e, experimentTopology)
 		}
 	}
 	o.AuthHTTPMethod = strings.ToLower(o.AuthHTTPMethod)

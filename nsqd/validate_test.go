@@ -48,7 +48,7 @@ func TestOptionsValidate(t *testing.T) {
 		{"percentile 0", func(o *Options) { o.E2EPercentiles = Percentiles{0} }, "invalid E2E processing latency percentile: 0"},
 		{"percentile over 1", func(o *Options) { o.E2EPercentiles = Percentiles{1.1} }, "invalid E2E processing latency percentile: 1.1"},
 		{"percentile that is none", func(o *Options) { o.E2EPercentiles = Percentiles{math.NaN()} }, "invalid E2E"},
-		{"experiment", func(o *Options) { o.EnableExperiments = []string{topologyAware} }, ""},
+		{"experiment", func(o *Options) { o.EnableExperiments = []string{experimentTopology} }, ""},
 		{"unknown experiment", func(o *Options) { o.EnableExperiments = []string{"x"} }, "--enable-experiment"},
 		{"long zone", func(o *Options) { o.TopologyZone = strings.Repeat("z", 256) }, "--topology-zone"},
 		{"zone with a line end", func(o *Options) { o.TopologyZone = "z\n" }, "--topology-zone"},
