@@ -15,10 +15,13 @@ type lookupds struct {
 	processes []*process
 }
 
+// reachable has a nsqlookupd of one node say where it answers /channels.
+const reachable = "--broadcast-address=127.0.0.1"
+
 // eachLookupd runs a test against one stock nsqlookupd and against three of ours.
 func eachLookupd(t *testing.T, test func(*testing.T, lookupds)) {
 	t.Run("stock nsqlookupd", func(t *testing.T) {
-		s := startSubject(t, "stock")
+		s := startSubject(t, "stock", reachable)
 		test(t, lookupds{[]string{s.tcp}, []string{s.http}, []*process{s.process}})
 	})
 	if *against == "ours" {
@@ -114,7 +117,7 @@ func TestNSQDLookupdRestarts(t *testing.T) {
 	if nsqdUnderTest() == "stock" {
 		t.Skip("stock nsqd reconnects after 15 to 30 s")
 	}
-	s := startSubject(t, "stock")
+	s := startSubject(t, "stock", reachable)
 	d := startNSQDOf(t, "ours", s.tcp)
 	d.createTopic("orders")
 	d.createChannel("orders", "archive")
@@ -136,7 +139,7 @@ func TestNSQDLookupdHangs(t *testing.T) {
 	if nsqdUnderTest() == "stock" {
 		t.Skip("stock nsqd waits for 5 s")
 	}
-	well, hung := startSubject(t, "stock"), startSubject(t, "stock")
+	well, hung := startSubject(t, "stock", reachable), startSubject(t, "stock", reachable)
 	d := startNSQDOf(t, "ours", well.tcp, hung.tcp)
 	d.createTopic("orders")
 	for _, s := range []*subject{well, hung} {

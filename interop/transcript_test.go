@@ -49,8 +49,8 @@ func startSubject(t testing.TB, which string, flags ...string) *subject {
 		bin = ourBin("nsqlookupd")
 	}
 	tcp, http := freeAddr(t), freeAddr(t)
-	p := newProcess(t, which+"-nsqlookupd", bin, append(flags,
-		"--tcp-address="+tcp, "--http-address="+http, "--broadcast-address=subject.example")...)
+	p := newProcess(t, which+"-nsqlookupd", bin, append([]string{
+		"--tcp-address=" + tcp, "--http-address=" + http, "--broadcast-address=subject.example"}, flags...)...)
 	p.start()
 	awaitPing(t, p, http)
 	return newSubject(t, p, tcp, http)
