@@ -33,7 +33,7 @@ func nsqdHTTPStories() []story {
 		{name: "pub", flags: limits, steps: []step{
 			call("POST", "/pub?topic=t", "x"), call("POST", "/pub?topic=t", ""), call("POST", "/pub?topic=t", big[:100]), call("POST", "/pub?topic=t", big), call("POST", "/pub", "x"), call("POST", "/pub?topic=", "x"),
 			call("POST", "/pub?topic=t!", "x"), call("POST", "/pub?topic=t&defer=0", "x"), call("POST", "/pub?topic=t&defer=2000", "x"), call("POST", "/pub?topic=t&defer=2001", "x"), call("POST", "/pub?topic=t&defer=-1", "x"),
-			call("POST", "/pub?topic=t&defer=", "x"), call("POST", "/pub?topic=t&defer=x", "x"), call("POST", "/pub?topic=%zz", "x"), call("POST", "/pub?topic=t&defer=1.5", "x"),
+			call("POST", "/pub?topic=t&defer=", "x"), call("POST", "/pub?topic=t&defer=x", "x"), call("POST", "/pub?topic=%zz", "x"), call("POST", "/pub?topic=t&defer=1.5", "x"), call("POST", "/pub?topic=only-made&defer=x", "x"),
 			raw("POST /pub?topic=t HTTP/1.0\r\n\r\n"), raw("POST /pub?topic=t HTTP/1.0\r\nContent-Length: 1\r\n\r\nx"), raw("POST /pub?topic=t HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 101\r\n\r\n"),
 			raw("POST /pub?topic=t HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: -1\r\n\r\n"),
 			raw("POST /pub?topic=t HTTP/1.1\r\nHost: h\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"),
@@ -67,7 +67,7 @@ func nsqdHTTPStories() []story {
 			fetch("/config/e2e_processing_latency_window_time"), fetch("/config/e2e_processing_latency_percentiles"), fetch("/config/e2e_processing_latency_percentile"), fetch("/config/tls_cert"), fetch("/config/tls_key"), fetch("/config/tls_client_auth_policy"), fetch("/config/tls_root_ca_file"), fetch("/config/tls_required"),
 			fetch("/config/deflate"), fetch("/config/max_deflate_level"), fetch("/config/snappy"), fetch("/config/config"), fetch("/config/version"), fetch("/config/"), fetch("/config/a/b"),
 			call("PUT", "/config/log_level", "debug"), fetch("/config/log_level"), call("PUT", "/config/log_level", "WARN"), call("PUT", "/config/log_level", "warning"), call("PUT", "/config/log_level", "loud"), call("PUT", "/config/log_level", ""), call("PUT", "/config/log_level", "2"), call("PUT", "/config/log_level", "info\n"), call("PUT", "/config/log_level", "info"),
-			call("PUT", "/config/nsqlookupd_tcp_addresses", `[]`), call("PUT", "/config/nsqlookupd_tcp_addresses", `["127.0.0.1:1"]`), fetch("/config/nsqlookupd_tcp_addresses"), call("PUT", "/config/nsqlookupd_tcp_addresses", `127.0.0.1:1`), call("PUT", "/config/nsqlookupd_tcp_addresses", `[1]`), call("PUT", "/config/nsqlookupd_tcp_addresses", ``), call("PUT", "/config/nsqlookupd_tcp_addresses", `{}`), call("PUT", "/config/nsqlookupd_tcp_addresses", `null`), fetch("/config/nsqlookupd_tcp_addresses"),
+			call("PUT", "/config/nsqlookupd_tcp_addresses", `[]`), call("PUT", "/config/nsqlookupd_tcp_addresses", `["127.0.0.1:1"]`), fetch("/config/nsqlookupd_tcp_addresses"), call("PUT", "/config/nsqlookupd_tcp_addresses", `127.0.0.1:1`), call("PUT", "/config/nsqlookupd_tcp_addresses", `[1]`), call("PUT", "/config/nsqlookupd_tcp_addresses", ``), call("PUT", "/config/nsqlookupd_tcp_addresses", `{}`), fetch("/config/nsqlookupd_tcp_addresses"),
 			call("PUT", "/config/mem_queue_size", "7"), call("PUT", "/config/nope", "7"), call("PUT", "/config/nope", ""), call("PUT", "/config/log_level", strings.Repeat("x", 1<<20+1)), call("POST", "/config/log_level", "info"),
 		}},
 		{name: "debug", steps: []step{

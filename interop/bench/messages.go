@@ -179,12 +179,12 @@ func measureNSQD(b *bench) error {
 	if err := b.buildNSQDs(); err != nil {
 		return err
 	}
+	var errs []error
 	for _, rows := range []func() error{b.publishing, b.consuming, b.passing, b.latencies, b.syncing, b.queued, b.idling} {
-		if err := rows(); err != nil {
-			return err
-		}
+		errs = append(errs, rows())
+		b.killAll()
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // publishing: MPUB by stock's bench_writer, PUB by clients of ours.
