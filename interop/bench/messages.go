@@ -199,7 +199,7 @@ func (b *bench) publishing() error {
 						return 0, err
 					}
 					defer d.end()
-					return b.stockBench("bench_writer", producers, "-topic=t", "-nsqd-tcp-address="+d.tcp, "-runfor="+b.window.String())
+					return b.stockBench("bench_writer", producers, "-topic=t", "-nsqd-tcp-address="+d.tcp, "-runfor="+(b.window/2).String())
 				},
 			})
 			if err != nil {
@@ -227,9 +227,13 @@ func (b *bench) publishing() error {
 
 // consuming: stock's bench_reader empties channels that were filled before.
 func (b *bench) consuming() error {
-	const messages = 400_000 // more than can be read in the time
-	during := b.window / 2
+	during := b.window * 3 / 10
 	for _, q := range queues {
+		// More than can be read in the time; stock's take long to fill from the disk.
+		messages := map[string]int{"our-nsqd": 800_000, "stock-nsqd": 400_000}
+		if q.flag == onDisk {
+			messages = map[string]int{"our-nsqd": 500_000, "stock-nsqd": 120_000}
+		}
 		for _, load := range []struct{ consumers, channels int }{{1, 1}, {8, 1}, {8, 3}} {
 			if q.flag == onDisk && load.consumers == 1 {
 				continue // bench_reader is the limit
@@ -243,10 +247,10 @@ func (b *bench) consuming() error {
 						return 0, err
 					}
 					defer d.end()
-					if err := fillTopic(d.tcp, "t", messages); err != nil {
+					if err := fillTopic(d.tcp, "t", messages[s.name]); err != nil {
 						return 0, err
 					}
-					if err := d.settled("t", messages); err != nil {
+					if err := d.settled("t", messages[s.name]); err != nil {
 						return 0, err
 					}
 					got := make([]float64, load.channels)
