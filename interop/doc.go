@@ -43,5 +43,6 @@
 //	  gonsq                 go-nsq as client
 //	  lookupd               with stock nsqlookupd and with three of ours
 //	  kill                  kill -9 under load
+//	  badinput              what no client should send; stock's tools
 //	commandline_test.go   flags, configuration file, signals, exit status
 package interop
