@@ -28,6 +28,7 @@ func TestNSQDDataDirectory(t *testing.T) {
 		{ours, "stock", nil},
 		{"stock", ours, []string{"--mem-queue-size=10", "--max-bytes-per-file=2000"}},
 		{ours, "stock", []string{"--mem-queue-size=10", "--max-bytes-per-file=2000"}},
+		{ours, "stock", []string{"--mem-queue-size=0"}}, // one segment each
 		{"stock", ours, []string{"--mem-queue-size=0", "--max-bytes-per-file=1000"}},
 		{ours, "stock", []string{"--mem-queue-size=0", "--max-bytes-per-file=1000"}},
 	} {
