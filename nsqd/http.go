@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -48,7 +47,6 @@ type httpServers struct {
 	// Set by openHTTP.
 	plain, secure net.Listener // nil: none
 	servers       []*http.Server
-	api           *httpAPI
 
 	wg sync.WaitGroup // of the goroutines in Serve
 }
@@ -62,7 +60,8 @@ func (s *Server) openHTTP() (err error) {
 			s.closeHTTP()
 		}
 	}()
-	if h.api, err = newHTTPAPI(s); err != nil {
+	api, err := newHTTPAPI(s)
+	if err != nil {
 		return err
 	}
 	if s.opts.HTTPAddress != "" {
@@ -76,7 +75,7 @@ func (s *Server) openHTTP() (err error) {
 			return fmt.Errorf("listen for HTTPS: %w", err)
 		}
 	}
-	handler := h.api.routes()
+	handler := api.routes()
 	if h.plain != nil {
 		plain := handler
 		if s.opts.TLSRequired == tlsRequired {
@@ -107,9 +106,6 @@ func (s *Server) serveHTTP(proto string, addr net.Addr, ln net.Listener, handler
 // answered. It may be called twice, and on a Server that was not opened.
 func (s *Server) closeHTTP() {
 	h := &s.http
-	if h.api != nil {
-		h.api.closing.Store(true)
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), httpDrain)
 	defer cancel()
 	for _, srv := range h.servers {
@@ -158,8 +154,6 @@ type httpAPI struct {
 	log     hclog.Logger
 	metrics *metrics
 	admins  *net.IPNet // of --allow-config-from-cidr; nil: nobody
-
-	closing atomic.Bool // set once by closeHTTP
 }
 
 func newHTTPAPI(s *Server) (*httpAPI, error) {
@@ -226,7 +220,7 @@ func (a *httpAPI) livez(*http.Request) (any, error) { return "OK", nil }
 func (a *httpAPI) readyz(*http.Request) (any, error) {
 	reason := ""
 	switch {
-	case a.closing.Load():
+	case a.srv.stopping.Err() != nil:
 		reason = "closing"
 	case a.srv.Draining():
 		reason = "draining"

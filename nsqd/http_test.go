@@ -187,7 +187,7 @@ func TestHTTPAnswers(t *testing.T) {
 		{"POST /mpub?topic=t&binary=yes", string(mpub("a")), 200, "OK"},
 		{"POST /mpub?topic=t&binary=", "a", 413, message("BAD_BODY")},
 		{"POST /mpub?topic=t&binary=true", "", 413, message("BAD_BODY")},
-		{"POST /mpub?topic=t&binary=true", string(mpub("aaaaaaaaa", "")), 413, message("BAD_MESSAGE")},
+		{"POST /mpub?topic=t&binary=true", string(mpub("a", "")), 413, message("BAD_MESSAGE")},
 		{"POST /mpub?topic=t&binary=true", string(mpub(long)), 413, message("BAD_MESSAGE")},
 		{"POST /mpub?topic=t&binary=false", "a", 200, "OK"},
 
@@ -400,6 +400,18 @@ func TestHTTPUnhealthy(t *testing.T) {
 	}
 }
 
+// While the server closes, requests that still come are told so.
+func TestHTTPClosingIsNotReady(t *testing.T) {
+	s := openServer(t, testOptions(t))
+	c := newHTTPClient(t, s)
+	s.stop()
+	for request, want := range map[string]string{"GET /readyz": "503 NOK - closing", "GET /livez": "200 OK"} {
+		if got := c.ask(request, nil); got != want {
+			t.Errorf("%s: got %s, want %s", request, got, want)
+		}
+	}
+}
+
 func TestHTTPMetrics(t *testing.T) {
 	s := openServer(t, testOptions(t))
 	c := newHTTPClient(t, s)
@@ -440,7 +452,7 @@ func TestHTTPBadBodies(t *testing.T) {
 		}
 		return b.String()
 	}
-	for _, tt := range []struct{ name, request, want string }{
+	tests := []struct{ name, request, want string }{
 		{"pub announced", "POST /pub?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 102401\r\n\r\n", "413 " + message("MSG_TOO_BIG")},
 		{"pub announced as huge", "POST /pub?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 9223372036854775807\r\n\r\n", "413 " + message("MSG_TOO_BIG")},
 		{"pub chunked", chunked("/pub?topic=t", 60<<10, 60<<10), "413 " + message("MSG_TOO_BIG")},
@@ -452,27 +464,32 @@ func TestHTTPBadBodies(t *testing.T) {
 		{"huge chunk", chunked("/pub?topic=t") + "7fffffffffffffff\r\nxx", ""},
 		{"config chunked", strings.Replace(chunked("/config/log_level", 40<<10, 40<<10), "POST", "PUT", 1), "413 " + message("INVALID_VALUE")},
 		{"topic pause", "POST /topic/pause?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 157286400\r\n\r\n", "413 " + message("BODY_TOO_BIG")},
-	} {
-		conn, err := net.Dial("tcp", s.HTTPAddr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		conn.SetDeadline(time.Now().Add(30 * time.Second))
-		go io.WriteString(conn, tt.request) // may fail: the server reads no more
-		if tt.want == "" {                  // waits for more: its time is bounded in httpapi
-			conn.Close()
-			continue
-		}
-		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-		if err != nil {
-			t.Fatalf("%s: %v", tt.name, err)
-		}
-		body, _ := io.ReadAll(resp.Body)
-		if got := fmt.Sprint(resp.StatusCode, " ", string(body)); got != tt.want {
-			t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)
-		}
-		conn.Close()
 	}
+	t.Run("refused", func(t *testing.T) { // each waits a second for the rest of the body
+		for _, tt := range tests {
+			t.Run(tt.name, func(t *testing.T) {
+				t.Parallel()
+				conn, err := net.Dial("tcp", s.HTTPAddr().String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				conn.SetDeadline(time.Now().Add(30 * time.Second))
+				go io.WriteString(conn, tt.request) // may fail: the server reads no more
+				if tt.want == "" {                  // it waits for more, for a time that httpapi bounds
+					return
+				}
+				resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, _ := io.ReadAll(resp.Body)
+				if got := fmt.Sprint(resp.StatusCode, " ", string(body)); got != tt.want {
+					t.Errorf("got %s, want %s", got, tt.want)
+				}
+			})
+		}
+	})
 	if topics := c.stats("").Topics; len(topics) != 0 {
 		t.Errorf("topics came of it: %+v", topics)
 	}

@@ -2,6 +2,7 @@ package nsqd
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -153,6 +154,36 @@ func TestStatsdPushes(t *testing.T) {
 	}
 	cancel()
 	<-done
+}
+
+// A server pushes what it knows, under its own address.
+func TestStatsdOfAServer(t *testing.T) {
+	daemon, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer daemon.Close()
+	o := testOptions(t)
+	o.StatsdAddress, o.StatsdInterval, o.BroadcastAddress = daemon.LocalAddr().String(), 100*time.Millisecond, "a.b"
+	s := openServer(t, o)
+	if _, err := s.Topic("t"); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("nsq.a_b_%d.topic.t.depth:0|g\n", portOf(s.HTTPAddr()))
+	buf := make([]byte, 1000)
+	daemon.SetReadDeadline(time.Now().Add(10 * time.Second))
+	for {
+		n, _, err := daemon.ReadFrom(buf)
+		if err != nil {
+			t.Fatalf("%v before %q came", err, want)
+		}
+		if n > o.StatsdUDPPacketSize {
+			t.Errorf("a packet of %d bytes", n)
+		}
+		if strings.Contains(string(buf[:n]), want) {
+			break
+		}
+	}
 }
 
 func TestStatsdPrefix(t *testing.T) {

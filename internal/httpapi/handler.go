@@ -102,6 +102,9 @@ func (rt *Router) respondError(w http.ResponseWriter, r *http.Request, err error
 		rt.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "remote", r.RemoteAddr, "err", err)
 		e = internalError
 	}
+	if body, ok := r.Body.(*timedBody); ok {
+		body.refuse()
+	}
 	header := w.Header()
 	setAll(header, e.Header)
 	if !v1 {

@@ -88,13 +88,23 @@ func dropBody(w http.ResponseWriter, r *http.Request) error {
 type timedBody struct {
 	io.ReadCloser
 	conn *http.ResponseController
+	read bool // to its end
 }
 
 func (b *timedBody) Read(p []byte) (int, error) {
 	boundBody(b.conn, bodyTimeout)
 	n, err := b.ReadCloser.Read(p)
 	if err == io.EOF {
+		b.read = true
 		unboundBody(b.conn)
 	}
 	return n, err
+}
+
+// refuse must precede an answer to a request whose body the handler may not have
+// read: net/http reads some of the rest before it sends the answer.
+func (b *timedBody) refuse() {
+	if !b.read {
+		boundBody(b.conn, lingerTimeout)
+	}
 }

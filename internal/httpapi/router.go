@@ -97,7 +97,7 @@ func (rt *Router) respondWithoutBody(w http.ResponseWriter, r *http.Request, h H
 func (rt *Router) Handle(method, pattern string, h http.Handler) {
 	rt.handle(method, pattern, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != 0 {
-			r.Body = &timedBody{r.Body, http.NewResponseController(w)}
+			r.Body = &timedBody{ReadCloser: r.Body, conn: http.NewResponseController(w)}
 		}
 		h.ServeHTTP(w, r)
 	}))

@@ -350,6 +350,22 @@ func TestUnroutedBodyIsBounded(t *testing.T) {
 	}
 }
 
+// A client that waits for the answer before it sends its body does not wait for long.
+func TestRefusedBodyIsNotAwaited(t *testing.T) {
+	rt := NewRouter(hclog.NewNullLogger())
+	rt.V1Body("PUT", "/", func(*http.Request) (any, error) { return nil, errBodyTooBig })
+	deadlines := make(chan time.Time, 10)
+	w := &deadlineRecorder{httptest.NewRecorder(), deadlines}
+	rt.ServeHTTP(w, httptest.NewRequest("PUT", "/", strings.NewReader("x")))
+	var last time.Time
+	for len(deadlines) > 0 {
+		last = <-deadlines
+	}
+	if left := time.Until(last); left <= 0 || left > lingerTimeout {
+		t.Errorf("the last deadline is %v from now, want %v at most", left, lingerTimeout)
+	}
+}
+
 type deadlineRecorder struct {
 	http.ResponseWriter
 	deadlines chan<- time.Time

@@ -1,0 +1,2 @@
+// Package diskqueue is nsqd's FIFO on disk.
+package diskqueue

@@ -1,0 +1,327 @@
+package diskqueue
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// maxMeta bounds the meta file: five numbers of at most 20 digits.
+const maxMeta = 256
+
+// maxProbe is how many segments are looked for by name; beyond, and where one is
+// missing, the folder is listed. Thousands of queues that each list a folder of
+// thousands of files would take long to open.
+const maxProbe = 1 << 10
+
+// A state is what the meta file says.
+type state struct {
+	depth    int64 // messages between the two positions
+	released position
+	tail     position
+}
+
+func (q *Queue) stateLocked() state {
+	return state{depth: q.depth + q.holding, released: q.releasedLocked(), tail: q.tailLocked()}
+}
+
+// String is the content of the meta file.
+func (s state) String() string {
+	return fmt.Sprintf("%d\n%d,%d\n%d,%d\n", s.depth, s.released.segment, s.released.offset, s.tail.segment, s.tail.offset)
+}
+
+func parseState(text []byte) (s state, err error) {
+	lines := bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n"))
+	if len(lines) != 3 {
+		return state{}, fmt.Errorf("%d lines, not 3", len(lines))
+	}
+	fields := append(strings.Split(string(lines[1]), ","), strings.Split(string(lines[2]), ",")...)
+	if len(fields) != 4 {
+		return state{}, fmt.Errorf("%d positions, not 4", len(fields))
+	}
+	if s.depth, err = strconv.ParseInt(string(lines[0]), 10, 64); err != nil {
+		return state{}, err
+	}
+	for i, into := range []*int64{&s.released.segment, &s.released.offset, &s.tail.segment, &s.tail.offset} {
+		if *into, err = strconv.ParseInt(fields[i], 10, 64); err != nil {
+			return state{}, err
+		}
+		if *into < 0 || *into > 1<<60 {
+			return state{}, fmt.Errorf("position %d", *into)
+		}
+	}
+	return s, nil
+}
+
+// writeMeta replaces the meta file. Only one round or drop is at it at a time.
+func (q *Queue) writeMeta(s state) error {
+	err := q.replaceMeta([]byte(s.String()))
+	if err != nil {
+		return fmt.Errorf("write positions of disk queue %s: %w", q.name, err)
+	}
+	q.mu.Lock()
+	q.moved = q.stateLocked() != s
+	q.mu.Unlock()
+	return nil
+}
+
+func (q *Queue) replaceMeta(text []byte) error {
+	name := q.meta()
+	f, err := q.dir.Open(name+".tmp", os.O_RDWR|os.O_CREATE|os.O_TRUNC)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(text, 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if errClose := f.Close(); err == nil {
+		err = errClose
+	}
+	if err == nil {
+		err = q.dir.Rename(name+".tmp", name)
+	}
+	if err == nil && !q.hasMeta {
+		// Without one, segments that were removed cannot be told from none.
+		if err = q.dir.Sync(); err == nil {
+			q.hasMeta = true
+		}
+	}
+	return err
+}
+
+// recover finds out what the files hold. It believes the meta file only as far as
+// they bear it out: it may be older than they are, or missing.
+func (q *Queue) recover() error {
+	var meta state
+	sound := false // the meta file is there and can be read
+	text, err := q.dir.Read(q.meta(), maxMeta)
+	switch {
+	case err == nil:
+		q.hasMeta = true
+		if meta, err = parseState(text); err != nil {
+			q.report(&Damage{File: q.meta(), To: int64(len(text)), Reason: err.Error()})
+			meta = state{}
+			break
+		}
+		sound = true
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+
+	complete, err := q.find(meta, sound)
+	if err != nil {
+		return err
+	}
+	q.head = meta.released
+	q.next = max(meta.tail.segment, meta.released.segment)
+	if n := len(q.segments); n > 0 {
+		q.next = max(q.next, q.segments[n-1].number+1)
+	} else {
+		q.next, q.head = q.nextOf(meta), position{}
+		q.head.segment = q.next
+		q.moved = sound && meta != q.stateLocked()
+		return nil
+	}
+	first := q.segments[0]
+	switch {
+	case first.number != q.head.segment:
+		q.head = position{segment: first.number}
+	case q.head.offset > first.size:
+		// It was read further than it is long now: there is nothing left of it.
+		q.head.offset = first.size
+	}
+
+	// What the meta file knows of need not be read: there may be very much of it.
+	from := q.head
+	trusted := sound && complete && meta.depth >= 0 && meta.released == q.head &&
+		(meta.released.segment < meta.tail.segment || meta.released.segment == meta.tail.segment && meta.released.offset <= meta.tail.offset)
+	if trusted {
+		from = meta.tail
+		q.depth = meta.depth
+	}
+	for i, s := range q.segments {
+		known := trusted && (s.number < from.segment || s.number == from.segment && from.offset > 0)
+		if known {
+			s.left = unknown
+		}
+		if s.number < from.segment {
+			continue
+		}
+		offset := int64(0)
+		if s.number == from.segment {
+			offset = from.offset
+		}
+		n, err := q.survey(s, offset, i == len(q.segments)-1)
+		if err != nil {
+			return err
+		}
+		q.depth += n
+		if !known {
+			s.left = n
+		}
+	}
+	q.advanceLocked()
+	q.moved = !sound || q.stateLocked() != meta
+	if trusted {
+		q.removeStale(first.number)
+	}
+	return nil
+}
+
+// nextOf returns the number of the first segment of a queue that has none.
+func (q *Queue) nextOf(meta state) int64 {
+	n := max(meta.tail.segment, meta.released.segment)
+	if meta.tail.offset > 0 || n == meta.released.segment && meta.released.offset > 0 {
+		n++ // there was one of that number
+	}
+	return n
+}
+
+// find fills in q.segments. complete is false if one is missing that meta knows,
+// or shorter.
+func (q *Queue) find(meta state, sound bool) (complete bool, err error) {
+	add := func(number int64) (found bool, err error) {
+		size, err := q.dir.Size(q.file(number))
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		q.segments = append(q.segments, &segment{number: number, size: size})
+		return true, nil
+	}
+
+	from, to := meta.released.segment, meta.tail.segment
+	complete = sound
+	if to-from > maxProbe || to < from {
+		complete = false
+	}
+	for n := from; complete && n <= to; n++ {
+		found, err := add(n)
+		if err != nil {
+			return false, err
+		}
+		// The last may not have been begun yet.
+		complete = found || n == to && meta.tail.offset == 0
+		if found {
+			size := q.segments[len(q.segments)-1].size
+			if n == from && size < meta.released.offset || n == to && size < meta.tail.offset {
+				complete = false
+				break
+			}
+		}
+	}
+	if !complete && q.hasMeta {
+		// Something is not as it was: look at everything.
+		q.segments = nil
+		numbers, err := q.list()
+		if err != nil {
+			return false, err
+		}
+		for _, n := range numbers {
+			if n >= from {
+				if _, err := add(n); err != nil {
+					return false, err
+				}
+			}
+		}
+		return false, nil
+	}
+	// What was begun after the meta file was written, or without one.
+	n := to + 1
+	if !sound {
+		n = 0
+	}
+	for {
+		found, err := add(n)
+		if err != nil || !found {
+			return complete, err
+		}
+		n++
+	}
+}
+
+// list returns the numbers of all segments of the queue in the folder, in order.
+func (q *Queue) list() ([]int64, error) {
+	names, err := q.dir.List()
+	if err != nil {
+		return nil, err
+	}
+	var numbers []int64
+	for _, name := range names {
+		digits, ok := strings.CutPrefix(name, q.name+".diskqueue.")
+		if !ok {
+			continue
+		}
+		if digits, ok = strings.CutSuffix(digits, ".dat"); !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(digits, 10, 64)
+		if err == nil && n >= 0 && n < 1<<60 && q.file(n) == name {
+			numbers = append(numbers, n)
+		}
+	}
+	slices.Sort(numbers)
+	return numbers, nil
+}
+
+// survey counts the messages of s from offset on and cuts off half a one at its
+// end. The last segment gets no more messages if it is damaged.
+func (q *Queue) survey(s *segment, offset int64, last bool) (int64, error) {
+	if offset >= s.size {
+		return 0, nil
+	}
+	f, err := q.dir.Open(q.file(s.number), os.O_RDWR)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	w := window{format: q.format, file: f, end: s.size}
+	n, sound, damaged, err := w.count(offset)
+	if err != nil {
+		return 0, err
+	}
+	if sound < s.size {
+		torn, err := w.torn(sound)
+		if err != nil {
+			return 0, err
+		}
+		if torn {
+			q.report(&Damage{File: q.file(s.number), From: sound, To: s.size, Reason: "half a message at the end, cut off"})
+			// Should this fail, the rest is not ours all the same, and cut off
+			// before anything is appended.
+			if err := f.Truncate(sound); err != nil {
+				q.report(fmt.Errorf("cut off %s: %w", q.file(s.number), err))
+			}
+			s.size = sound
+			damaged = false
+		}
+	}
+	if damaged && last {
+		q.sealed = true
+	}
+	return n, nil
+}
+
+// removeStale removes segments before the first, which a crash has left behind
+// after the positions were written that are behind them.
+func (q *Queue) removeStale(first int64) {
+	for n := first - 1; n >= 0 && n >= first-maxProbe; n-- {
+		name := q.file(n)
+		if _, err := q.dir.Size(name); err != nil {
+			return
+		}
+		q.o.Log.Warn(fmt.Sprintf("DISKQUEUE(%s): removing a segment that was read", q.name), "file", name)
+		if err := q.dir.Remove(name); err != nil {
+			q.report(fmt.Errorf("remove a segment that was read: %w", err))
+			return
+		}
+	}
+}
