@@ -20,7 +20,15 @@ import (
 func TestNothingIsLostOrDeliveredTwiceAtATime(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		var err error
-		synctest.Test(t, func(t *testing.T) { err = playModel(t, rt) })
+		var thrown any
+		synctest.Test(t, func(t *testing.T) {
+			// rapid ends a run by a panic, which it catches on its own goroutine only.
+			defer func() { thrown = recover() }()
+			err = playModel(t, rt)
+		})
+		if thrown != nil {
+			panic(thrown)
+		}
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -287,9 +295,8 @@ func (m *model) restart() error {
 		m.land(body)
 		m.waiting[body] = time.Now()
 	}
-	if d := rapid.IntRange(0, 5000).Draw(m.rt, "down"); d > 0 {
-		time.Sleep(time.Duration(d) * time.Millisecond)
-	}
+	// Not at once: ids of another life are told apart by the time.
+	time.Sleep(time.Duration(rapid.IntRange(2, 5000).Draw(m.rt, "down")) * time.Millisecond)
 	return m.start()
 }
 

@@ -160,7 +160,7 @@ func readMPUB(r *bufio.Reader, size, maxBody, maxMessage int) ([][]byte, error) 
 		case n > maxMessage:
 			return nil, refusal("E_BAD_MESSAGE", "MPUB message too big %d > %d", n, maxMessage)
 		case n > in.left():
-			return nil, refusal("E_BAD_BODY", "MPUB message(%d) of %d bytes exceeds the body of %d", i, n, size)
+			return nil, refusal("E_BAD_MESSAGE", "MPUB message(%d) of %d bytes exceeds the body of %d", i, n, size)
 		}
 		body, err := in.next(n)
 		if err != nil {

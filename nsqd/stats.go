@@ -115,9 +115,16 @@ func (s *Server) Stats(f StatsFilter) Stats {
 		stats.Topics = []TopicStats{} // and null if the one that was asked for is not there
 	}
 	for _, t := range s.sorted() {
-		if f.Topic == "" || f.Topic == t.name {
-			stats.Topics = append(stats.Topics, t.stats(f))
+		if f.Topic != "" && f.Topic != t.name {
+			continue
 		}
+		if f.Channel != "" && t.FindChannel(f.Channel) == nil {
+			if stats.Topics == nil {
+				stats.Topics = []TopicStats{} // as stock
+			}
+			continue
+		}
+		stats.Topics = append(stats.Topics, t.stats(f))
 	}
 	if f.Clients {
 		stats.Producers = s.clients.producers()

@@ -6,19 +6,9 @@ import (
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
-)
 
-// A diskQueue is what a store needs of diskqueue.Queue, whose contract it has.
-type diskQueue interface {
-	PutFrames(frames []byte, n int) error
-	Sync() error
-	Next(maxMessages, maxBytes int) ([][]byte, error)
-	Release(n int64)
-	Depth() int64
-	Empty() error
-	Delete() error
-	Close() error
-}
+	"nsqraft/nsqd/diskqueue"
+)
 
 // readBatch bounds what one read takes from a queue on disk.
 const (
@@ -26,13 +16,17 @@ const (
 	readSizeLimit = 256 << 10
 )
 
+// maxStoredBody is the least limit for the body of a message on disk: one that was
+// accepted under a larger --max-msg-size than today's is no damage.
+const maxStoredBody = 64 << 20
+
 // A store keeps on disk the messages of one topic or channel for which there is no
 // room in memory: a queue of messages, in stock's format, and beside it until when
 // those of them are deferred that are.
 type store struct {
 	name    string
 	durable bool // put returns only when the messages are synced, and they stay until released
-	queue   diskQueue
+	queue   *diskqueue.Queue
 	until   *deadlines
 	health  *health
 }
@@ -44,7 +38,18 @@ func openStore(o *Options, name string, h *health, log hclog.Logger) (*store, er
 	if s.until, err = openDeadlines(filepath.Join(o.DataPath, name+".deferred.dat")); err != nil {
 		return nil, fmt.Errorf("open the deadlines of %s: %w", name, err)
 	}
-	if s.queue, err = openDiskQueue(o, name, func(err error) { h.failed(name, err) }, log); err != nil {
+	s.queue, err = diskqueue.Open(o.DataPath, name, diskqueue.Options{
+		MaxBytesPerFile: o.MaxBytesPerFile,
+		MinMessage:      headerSize,
+		MaxMessage:      headerSize + int(max(o.MaxMsgSize, maxStoredBody)),
+		SyncEvery:       o.SyncEvery,
+		SyncTimeout:     o.SyncTimeout,
+		Hold:            s.durable,
+		Plausible:       plausible,
+		Log:             log,
+		Failed:          func(err error) { h.failed(name, err) },
+	})
+	if err != nil {
 		s.until.close()
 		return nil, fmt.Errorf("open the disk queue of %s: %w", name, err)
 	}
@@ -81,13 +86,7 @@ func (s *store) put(messages []*Message) (err error) {
 		b = m.appendFrame(b)
 	}
 	*buf = b
-	if err := s.queue.PutFrames(b, len(messages)); err != nil {
-		return err
-	}
-	if s.durable {
-		return s.queue.Sync()
-	}
-	return nil
+	return s.queue.PutFrames(b, len(messages)) // which syncs, if durable
 }
 
 // next takes some of the messages from the head of the queue; none is no error.

@@ -110,7 +110,6 @@ func (q *Queue) take(maxMessages, maxBytes int) (messages [][]byte, damage []err
 			q.holding += n
 		}
 		q.advanceLocked()
-		q.moved = true
 		q.changedLocked()
 		q.mu.Unlock()
 		return messages, damage, nil
@@ -216,7 +215,6 @@ func (q *Queue) skip(s *segment, from, to int64, reason string) error {
 		// What is put from now on must not depend on what this segment holds.
 		q.sealed = true
 	}
-	q.moved = true
 	kept := s.kept
 	s.kept = true
 	q.changedLocked()
@@ -341,6 +339,5 @@ func (q *Queue) Release(n int64) {
 		q.holding -= n
 		n = 0
 	}
-	q.moved = true
 	q.changedLocked()
 }

@@ -257,7 +257,18 @@ func (q *Queue) reopen(s *segment) (file, error) {
 
 // create makes the segment number, or one after it where there is a file already
 // that is not ours.
+//
+// Before the first of all it makes an empty meta file, so that an Open after a
+// crash knows that there is something to look for.
 func (q *Queue) create(number int64) (*segment, file, error) {
+	if !q.begun {
+		f, err := q.dir.Open(q.meta(), os.O_RDWR|os.O_CREATE)
+		if err != nil {
+			return nil, nil, err
+		}
+		f.Close()
+		q.begun = true
+	}
 	for {
 		f, err := q.dir.Open(q.file(number), os.O_RDWR|os.O_CREATE|os.O_EXCL)
 		if err == nil {

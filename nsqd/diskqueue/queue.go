@@ -119,6 +119,7 @@ type Queue struct {
 	// segment, as appends to one file have to be in a row. Not over an fsync,
 	// but for one case that is told at write.
 	writing sync.Mutex
+	begun   bool // there is a meta file, perhaps an empty one
 
 	// reading is held by whoever reads, over pread(2).
 	reading  sync.Mutex
@@ -143,12 +144,13 @@ type Queue struct {
 	rolled   []file // earlier ones, which the next round syncs and closes
 	created  bool   // a segment was, since the folder was synced
 	moved    bool   // the positions are others than in the meta file
-	hasMeta  bool
 
 	batch    *batch // what was put since the last round began
 	running  *batch // what the round in progress covers; nil: none is
 	unsynced int64  // messages of batch
 	failed   error  // of the last round, until the next Put
+
+	hasMeta bool // the meta file's name is on disk; of the round in progress
 
 	timer    *time.Timer
 	armed    bool // the timer runs or tick does; background counts it

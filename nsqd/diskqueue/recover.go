@@ -103,6 +103,10 @@ func (q *Queue) recover() error {
 	text, err := q.dir.Read(q.meta(), maxMeta)
 	switch {
 	case err == nil:
+		q.begun = true
+		if len(text) == 0 {
+			break // never written
+		}
 		q.hasMeta = true
 		if meta, err = parseState(text); err != nil {
 			q.report(&Damage{File: q.meta(), To: int64(len(text)), Reason: err.Error()})
@@ -218,7 +222,7 @@ func (q *Queue) find(meta state, sound bool) (complete bool, err error) {
 			}
 		}
 	}
-	if !complete && q.hasMeta {
+	if !complete && q.begun {
 		// Something is not as it was: look at everything.
 		q.segments = nil
 		numbers, err := q.list()
@@ -234,18 +238,22 @@ func (q *Queue) find(meta state, sound bool) (complete bool, err error) {
 		}
 		return false, nil
 	}
-	// What was begun after the meta file was written, or without one.
+	// What was begun after the meta file was written, or without one. Two missing
+	// in a row are the end.
 	n := to + 1
 	if !sound {
 		n = 0
 	}
-	for {
+	for missing := 0; missing < 2; n++ {
 		found, err := add(n)
-		if err != nil || !found {
-			return complete, err
+		if err != nil {
+			return false, err
 		}
-		n++
+		if missing++; found {
+			missing = 0
+		}
 	}
+	return complete, nil
 }
 
 // list returns the numbers of all segments of the queue in the folder, in order.

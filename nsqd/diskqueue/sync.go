@@ -204,6 +204,7 @@ func (q *Queue) shut() {
 // changedLocked sees to it that what has changed is on disk after SyncTimeout.
 func (q *Queue) changedLocked() {
 	q.activity++
+	q.moved = true
 	if !q.armed {
 		q.armLocked(q.o.SyncTimeout)
 	}
