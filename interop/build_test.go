@@ -1,10 +1,8 @@
 package interop
 
 import (
-	"errors"
 	"flag"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,13 +10,13 @@ import (
 	"testing"
 )
 
-// against is the nsqlookupd under test: "ours", or "stock", which needs none of
-// ours and cannot hold what we promise beyond stock.
-var against = flag.String("against", "ours", "nsqlookupd under test: ours or stock")
+// against is the nsqlookupd, and the nsqd, under test: "ours", or "stock", which needs
+// none of ours and cannot hold what we promise beyond stock.
+var against = flag.String("against", "ours", "nsqlookupd and nsqd under test: ours or stock")
 
 // raceOurs has our daemon report its data races, each of which fails the test that
 // it happened in. Such a daemon is several times slower.
-var raceOurs = flag.Bool("race-ours", false, "build our nsqlookupd with the race detector")
+var raceOurs = flag.Bool("race-ours", false, "build our daemons with the race detector")
 
 const stockApps = "github.com/nsqio/nsq/apps/"
 
@@ -64,10 +62,6 @@ func build() error {
 		out, err := filepath.Abs(ourBin(app))
 		if err != nil {
 			return err
-		}
-		if _, err := os.Stat(filepath.Join("..", "cmd", app)); errors.Is(err, fs.ErrNotExist) {
-			os.Remove(out) // of another branch
-			continue
 		}
 		// -C has to come first. The parent directory is the module of our daemons.
 		ours := []string{"build", "-C", "..", "-trimpath", "-o", out, "./cmd/" + app}
