@@ -33,10 +33,11 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// leaf writes a certificate for the host called name, which is good for both sides.
+// leaf writes a certificate for the host called name, and this one, which is good for
+// both sides.
 func (a *authority) leaf(name string) {
 	a.t.Helper()
-	a.issue(name, &x509.Certificate{DNSNames: []string{name}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}})
+	a.issue(name, &x509.Certificate{DNSNames: []string{name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}})
 }
 
 // issue writes NAME.pem and NAME.key, signed by the authority, or by itself if it is

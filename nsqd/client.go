@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -119,11 +120,9 @@ func (s *Server) serveTCP(conn net.Conn) {
 	defer c.end()
 
 	err := c.serve()
-	if flushed := c.flushResponses(); err == nil {
-		err = flushed
-	}
+	c.flushResponses() // if that cannot be, the client is gone
 	switch {
-	case err == nil, errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
+	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
 		s.log.Info("PROTOCOL(V2): [" + remote + "] exiting ioloop")
 	default:
 		s.log.Info("PROTOCOL(V2): ["+remote+"] exiting ioloop", "err", err)
@@ -269,7 +268,8 @@ func (c *client) deliver() {
 			c.conn.Close() // which ends serve
 			return
 		}
-		clear(batch) // bodies are not held while nothing comes
+		clear(batch)      // bodies are not held while nothing comes
+		runtime.Gosched() // others that were woken for messages take their share first
 	}
 }
 

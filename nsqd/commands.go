@@ -33,7 +33,8 @@ func survivable(code string) bool {
 	return code == "E_FIN_FAILED" || code == "E_REQ_FAILED" || code == "E_TOUCH_FAILED"
 }
 
-// serve reads and runs commands until the client goes, or has to.
+// serve reads and runs commands until the client goes, or has to; the error says why,
+// and is never nil.
 func (c *client) serve() error {
 	var magic [4]byte
 	if _, err := io.ReadFull(c.in, magic[:]); err != nil {

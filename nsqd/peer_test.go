@@ -3,18 +3,22 @@ package nsqd
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
 	"nsqraft/internal/logline"
+	"nsqraft/internal/nsqtest"
 )
 
 // startServer starts a server on free ports, with its data in a folder of the
@@ -45,6 +49,108 @@ func startServer(t testing.TB, change func(*Options)) *Server {
 	return s
 }
 
+// A lab is a server on a network in memory, without HTTP: with synctest its time is
+// the test's. Its heartbeats are rare unless a client asks for others.
+type lab struct {
+	*Server
+	t       testing.TB
+	network *nsqtest.Network
+}
+
+// inLab runs a story in a lab of its own.
+func inLab(t *testing.T, change func(*Options), story func(l *lab)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { story(newLab(t, change)) })
+}
+
+func newLab(t testing.TB, change func(*Options)) *lab {
+	t.Helper()
+	return newLabLogging(t, testLog(t), change)
+}
+
+func newLabLogging(t testing.TB, log hclog.Logger, change func(*Options)) *lab {
+	t.Helper()
+	o := DefaultOptions()
+	o.BroadcastAddress = "nsqd"
+	o.ClientTimeout = 30 * 24 * time.Hour // peers answer heartbeats only while they wait for a frame
+	if change != nil {
+		change(o)
+	}
+	if o.DataPath == "" {
+		o.DataPath = t.TempDir()
+	}
+	if err := o.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	l := &lab{New(o, log), t, nsqtest.NewNetwork()}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := l.takeOver(); err != nil {
+		t.Fatal(err)
+	}
+	l.links.dial = func(ctx context.Context, addr string) (net.Conn, error) { return l.network.Dial(ctx, "nsqd", addr) }
+	ln, err := l.network.Listen("nsqd:4150")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.accept(ln)
+	l.links.open()
+	return l
+}
+
+// connect connects to the lab's server and says nothing.
+func (l *lab) connect() *peer {
+	l.t.Helper()
+	conn, err := l.network.Dial(context.Background(), "peer", "nsqd:4150")
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() { conn.Close() })
+	return &peer{t: l.t, conn: conn, r: bufio.NewReader(conn), patience: 24 * time.Hour}
+}
+
+// dial connects to the lab's server, says the magic, and lines.
+func (l *lab) dial(say ...string) *peer {
+	l.t.Helper()
+	p := l.connect()
+	p.say("  V2" + strings.Join(say, ""))
+	return p
+}
+
+// consumer returns a peer that has subscribed and is ready for n messages.
+func (l *lab) consumer(topic, channel string, n int) *peer {
+	l.t.Helper()
+	p := l.dial(sub(topic, channel), fmt.Sprintf("RDY %d\n", n))
+	p.want("OK")
+	synctest.Wait()
+	return p
+}
+
+// publish has a peer publish the bodies, and leave.
+func (l *lab) publish(topic string, bodies ...string) {
+	l.t.Helper()
+	p := l.dial(multi(topic, bodies...))
+	p.want("OK")
+	p.conn.Close()
+	synctest.Wait()
+}
+
+// channel returns what is known of a channel, which must be there.
+func (l *lab) channel(topic, channel string) ChannelStats {
+	l.t.Helper()
+	synctest.Wait()
+	for _, t := range l.Stats(StatsFilter{Topic: topic, Channel: channel, Clients: true}).Topics {
+		for _, c := range t.Channels {
+			return c
+		}
+	}
+	l.t.Fatalf("there is no channel %s:%s", topic, channel)
+	return ChannelStats{}
+}
+
 // testLog shows what is worth a warning, or all with -v and NSQD_LOG set.
 func testLog(t interface{ Fatal(...any) }) hclog.Logger {
 	level := hclog.Error
@@ -63,6 +169,8 @@ type peer struct {
 	t    testing.TB
 	conn net.Conn
 	r    *bufio.Reader
+
+	patience time.Duration // how long it waits for a frame
 }
 
 // dial connects to the server, says the magic, and lines.
@@ -73,7 +181,7 @@ func dial(t testing.TB, s *Server, say ...string) *peer {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	p := &peer{t: t, conn: conn, r: bufio.NewReader(conn)}
+	p := &peer{t: t, conn: conn, r: bufio.NewReader(conn), patience: frameTimeout}
 	p.say("  V2" + strings.Join(say, ""))
 	return p
 }
@@ -106,21 +214,26 @@ func multi(topic string, bodies ...string) string {
 // frameTimeout is how long a test waits for what has to come.
 const frameTimeout = 10 * time.Second
 
-// frame returns the next frame that is no heartbeat.
+// next returns the next frame.
+func (p *peer) next() (kind uint32, payload []byte, err error) {
+	p.conn.SetReadDeadline(time.Now().Add(p.patience))
+	var head [8]byte
+	if _, err := io.ReadFull(p.r, head[:]); err != nil {
+		return 0, nil, err
+	}
+	payload = make([]byte, binary.BigEndian.Uint32(head[:])-4)
+	_, err = io.ReadFull(p.r, payload)
+	return binary.BigEndian.Uint32(head[4:]), payload, err
+}
+
+// frame returns the next frame that is no heartbeat. It answers those.
 func (p *peer) frame() (kind uint32, payload []byte, err error) {
 	for {
-		p.conn.SetReadDeadline(time.Now().Add(frameTimeout))
-		var head [8]byte
-		if _, err := io.ReadFull(p.r, head[:]); err != nil {
-			return 0, nil, err
+		kind, payload, err := p.next()
+		if err != nil || !bytes.Equal(payload, heartbeatText) {
+			return kind, payload, err
 		}
-		payload := make([]byte, binary.BigEndian.Uint32(head[:])-4)
-		if _, err := io.ReadFull(p.r, payload); err != nil {
-			return 0, nil, err
-		}
-		if !bytes.Equal(payload, heartbeatText) {
-			return binary.BigEndian.Uint32(head[4:]), payload, nil
-		}
+		io.WriteString(p.conn, "NOP\n") // if it cannot, the next frame tells
 	}
 }
 
@@ -165,13 +278,38 @@ func (p *peer) message() *Message {
 	return m
 }
 
-// wantNone fails the test if a frame comes within d.
+// wantNone fails the test if a frame but heartbeats comes within d.
 func (p *peer) wantNone(d time.Duration) {
 	p.t.Helper()
-	p.conn.SetReadDeadline(time.Now().Add(d))
-	if b, err := p.r.Peek(8); err == nil {
-		p.t.Fatalf("a frame has come: %q", b)
+	patience := p.patience
+	defer func() { p.patience = patience }()
+	for end := time.Now().Add(d); ; {
+		p.patience = time.Until(end)
+		kind, payload, err := p.next()
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return
+		case err != nil:
+			p.t.Fatalf("waiting for nothing: %v", err)
+		case !bytes.Equal(payload, heartbeatText):
+			p.t.Fatalf("got frame %d %q, want none", kind, payload)
+		}
+		p.say("NOP\n")
 	}
 }
+
+// wantMessage fails the test unless the next frame is a message with that body and
+// so many attempts, and returns it.
+func (p *peer) wantMessage(body string, attempts int) *Message {
+	p.t.Helper()
+	m := p.message()
+	if string(m.Body) != body || int(m.Attempts) != attempts {
+		p.t.Fatalf("got message %q, attempt %d, want %q, attempt %d", m.Body, m.Attempts, body, attempts)
+	}
+	return m
+}
+
+// identify returns an IDENTIFY with these keys and values of its JSON.
+func identify(fields string) string { return "IDENTIFY\n" + sized("{"+fields+"}") }
 
 func (p *peer) fin(m *Message) { p.t.Helper(); p.say(fmt.Sprintf("FIN %s\n", m.ID)) }

@@ -15,6 +15,10 @@ import (
 // than one chunk alive.
 const bodyChunk = 64 << 10
 
+// bodiesAtOnce is for how many messages of an MPUB there is room before they come: one
+// may announce a million of them with a few bytes.
+const bodiesAtOnce = 1 << 10
+
 // publish is PUB.
 func (c *client) publish(params [][]byte) ([]byte, error) {
 	if len(params) < 2 {
@@ -147,7 +151,7 @@ func readMPUB(r *bufio.Reader, size, maxBody, maxMessage int) ([][]byte, error) 
 		return nil, refusal("E_BAD_BODY", "MPUB invalid message count %d", count)
 	}
 	in := chunks{r: r, rest: size - 4}
-	bodies := make([][]byte, 0, min(int(count), in.rest/5+1))
+	bodies := make([][]byte, 0, min(int(count), bodiesAtOnce))
 	for i := range int(count) {
 		b, err := in.next(4)
 		if err != nil {
@@ -216,7 +220,7 @@ func (c *chunks) next(n int) ([]byte, error) {
 func (c *chunks) large(n int) ([]byte, error) {
 	body, err := readBytes(c.r, c.ready, n)
 	c.rest -= n - len(c.ready)
-	c.ready = nil
+	c.ready = c.free[:0] // which it has to be followed by
 	return body, err
 }
 

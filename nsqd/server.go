@@ -108,6 +108,22 @@ func (s *Server) Open() (err error) {
 			s.Close()
 		}
 	}()
+	if err := s.takeOver(); err != nil {
+		return err
+	}
+	if err := s.listen(); err != nil {
+		return err
+	}
+	if err := s.openHTTP(); err != nil {
+		return err
+	}
+	s.openStatsd()
+	s.links.open()
+	return nil
+}
+
+// takeOver makes what the data path holds the server's, and keeps it there.
+func (s *Server) takeOver() (err error) {
 	if s.opts.DataPath == "" {
 		if s.opts.DataPath, err = os.Getwd(); err != nil {
 			return err
@@ -128,14 +144,6 @@ func (s *Server) Open() (err error) {
 		return fmt.Errorf("failed to persist metadata - %w", err)
 	}
 	s.background.Go(s.keepMetadata)
-	if err := s.listen(); err != nil {
-		return err
-	}
-	if err := s.openHTTP(); err != nil {
-		return err
-	}
-	s.openStatsd()
-	s.links.open()
 	return nil
 }
 
@@ -145,6 +153,12 @@ func (s *Server) listen() error {
 	if err != nil {
 		return fmt.Errorf("listen (%s) failed - %w", s.opts.TCPAddress, err)
 	}
+	s.accept(ln)
+	return nil
+}
+
+// accept serves the TCP clients that ln has.
+func (s *Server) accept(ln net.Listener) {
 	s.log.Info("TCP: listening on " + ln.Addr().String())
 	s.tcpAddr = ln.Addr()
 	s.tcp = wire.NewServer(wire.ServerOptions{Handler: s.serveTCP, Logger: s.log, MaxConns: s.opts.MaxConnections})
@@ -153,7 +167,6 @@ func (s *Server) listen() error {
 			s.fail(err)
 		}
 	})
-	return nil
 }
 
 // fail tells Failed's reader of an error after which the process must not go on.
