@@ -10,13 +10,13 @@ import (
 	"testing"
 )
 
-// against is the nsqlookupd under test: "ours", or "stock", which needs none of
-// ours and cannot hold what we promise beyond stock.
-var against = flag.String("against", "ours", "nsqlookupd under test: ours or stock")
+// against is the nsqlookupd, and the nsqd, under test: "ours", or "stock", which needs
+// none of ours and cannot hold what we promise beyond stock.
+var against = flag.String("against", "ours", "nsqlookupd and nsqd under test: ours or stock")
 
 // raceOurs has our daemon report its data races, each of which fails the test that
 // it happened in. Such a daemon is several times slower.
-var raceOurs = flag.Bool("race-ours", false, "build our nsqlookupd with the race detector")
+var raceOurs = flag.Bool("race-ours", false, "build our daemons with the race detector")
 
 const stockApps = "github.com/nsqio/nsq/apps/"
 
@@ -58,17 +58,19 @@ func build() error {
 	if *against == "stock" {
 		return nil
 	}
-	out, err := filepath.Abs(ourBin("nsqlookupd"))
-	if err != nil {
-		return err
-	}
-	// -C has to come first. The parent directory is the module of our daemons.
-	ours := []string{"build", "-C", "..", "-trimpath", "-o", out, "./cmd/nsqlookupd"}
-	if *raceOurs {
-		ours = slices.Insert(ours, 3, "-race")
-	}
-	if err := goTool(ours...); err != nil {
-		return fmt.Errorf("build our nsqlookupd: %w", err)
+	for _, app := range []string{"nsqlookupd", "nsqd"} {
+		out, err := filepath.Abs(ourBin(app))
+		if err != nil {
+			return err
+		}
+		// -C has to come first. The parent directory is the module of our daemons.
+		ours := []string{"build", "-C", "..", "-trimpath", "-o", out, "./cmd/" + app}
+		if *raceOurs {
+			ours = slices.Insert(ours, 3, "-race")
+		}
+		if err := goTool(ours...); err != nil {
+			return fmt.Errorf("build our %s: %w", app, err)
+		}
 	}
 	return nil
 }

@@ -50,16 +50,9 @@ func TestCommandLine(t *testing.T) {
 	} {
 		for which, bin := range subjects() {
 			t.Run(name+"/"+which, func(t *testing.T) {
-				ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
-				defer cancel()
-				cmd := exec.CommandContext(ctx, bin, tt.args...)
-				cmd.SysProcAttr = dieWithParent()
-				out, err := cmd.CombinedOutput()
-				if ctx.Err() != nil {
-					t.Fatalf("still runs after %v:\n%s", startTimeout, out)
-				}
-				if exit := cmd.ProcessState.ExitCode(); exit != tt.exit {
-					t.Errorf("exit status %d (%v), want %d", exit, err, tt.exit)
+				out, exit := runToEnd(t, bin, tt.args...)
+				if exit != tt.exit {
+					t.Errorf("exit status %d, want %d", exit, tt.exit)
 				}
 				if !regexp.MustCompile(tt.want).Match(out) {
 					t.Errorf("output\n%s\ndoes not match %s", out, tt.want)
@@ -67,6 +60,20 @@ func TestCommandLine(t *testing.T) {
 			})
 		}
 	}
+}
+
+// runToEnd runs a command that has to end by itself and returns its output and status.
+func runToEnd(t testing.TB, bin string, args ...string) (out []byte, exit int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, bin, args...)
+	cmd.SysProcAttr = dieWithParent()
+	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil || cmd.ProcessState == nil {
+		t.Fatalf("%s %q has not ended after %v: %v\n%s", bin, args, startTimeout, err, out)
+	}
+	return out, cmd.ProcessState.ExitCode()
 }
 
 // TestConfigurationFile wants a stock file to be understood, and a flag to win over it.

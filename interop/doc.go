@@ -1,10 +1,11 @@
-// Package interop runs stock NSQ v1.3.0 against our nsqlookupd, as processes on
+// Package interop runs stock NSQ v1.3.0 against our nsqlookupd and our nsqd, as processes on
 // loopback that know each other only by their sockets. It is a Go module of its
 // own, so that stock NSQ is never a dependency of ours, and it imports none of
 // our packages: what it says about our binary, it has seen from outside.
 //
-//	go test -count=1 .                     everything, about two minutes on two cores
+//	go test -count=1 .                     everything, about five minutes on two cores
 //	go test -count=1 -run Conformance .    stock nsqlookupd and ours, side by side
+//	go test -count=1 -run NSQD .           stock nsqd and ours, and ours with its peers
 //	go test -count=1 -against=stock .      the same claims made of three stock nsqlookupds
 //	go test -count=1 . -race-ours          our daemon built with the race detector
 //
@@ -32,5 +33,16 @@
 //	wrongstart_test.go    wrong ids, peers and folders; a disk lost while another is behind
 //	badinput_test.go      what no client should send, beside one that behaves
 //	deviations_test.go    where ours answers otherwise, and what it answers
+//	nsqd_*_test.go        the same for nsqd:
+//	  transcript            steps of its stories: frames, HTTP, nsqd.dat
+//	  conformance, http     stories of V2, delivery and time; of HTTP, /stats and nsqd.dat
+//	  secure                stories of TLS and of auth servers
+//	  data                  data directories taken from one to the other; statsd
+//	  deviations            where ours answers otherwise; the command line
+//	  client                a plain V2 client
+//	  gonsq                 go-nsq as client
+//	  lookupd               with stock nsqlookupd and with three of ours
+//	  kill                  kill -9 under load
+//	  badinput              what no client should send; stock's tools
 //	commandline_test.go   flags, configuration file, signals, exit status
 package interop

@@ -15,7 +15,7 @@ import (
 // startTimeout bounds the start of one stock daemon.
 const startTimeout = 10 * time.Second
 
-// An nsqd is a stock nsqd.
+// An nsqd is one nsqd, stock's unless said otherwise.
 type nsqd struct {
 	*process
 	tcp  string
@@ -25,6 +25,12 @@ type nsqd struct {
 // startNSQD starts a stock nsqd that registers at the given TCP addresses.
 func startNSQD(t testing.TB, lookupds ...string) *nsqd {
 	t.Helper()
+	return startNSQDOf(t, "stock", lookupds...)
+}
+
+// startNSQDOf is startNSQD for the nsqd that is called stock or ours.
+func startNSQDOf(t testing.TB, which string, lookupds ...string) *nsqd {
+	t.Helper()
 	d := &nsqd{tcp: freeAddr(t), http: freeAddr(t)}
 	args := []string{
 		"--tcp-address=" + d.tcp, "--http-address=" + d.http,
@@ -33,7 +39,7 @@ func startNSQD(t testing.TB, lookupds ...string) *nsqd {
 	for _, addr := range lookupds {
 		args = append(args, "--lookupd-tcp-address="+addr)
 	}
-	d.process = newProcess(t, "nsqd-"+portOf(d.http), stockBin("nsqd"), args...)
+	d.process = newProcess(t, "nsqd-"+portOf(d.http), nsqdBin(which), args...)
 	d.start()
 	awaitPing(t, d.process, d.http)
 	return d

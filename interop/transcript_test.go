@@ -3,11 +3,13 @@ package interop
 import (
 	"bytes"
 	"cmp"
+	"crypto/tls"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"slices"
@@ -25,14 +27,18 @@ const (
 	maxReply = 1 << 20
 )
 
-// A subject is one nsqlookupd that stories are told to.
+// A subject is one nsqlookupd, or nsqd, that stories are told to.
 type subject struct {
 	*process
 	t       testing.TB
 	tcp     string
 	http    string
-	version string // its own, from /info
+	version string // its own, from /info; empty if it answers over TLS only
 	conns   map[string]net.Conn
+
+	// Of an nsqd alone.
+	data string            // its data path
+	ids  map[string]string // the ids of the messages that it has sent, by their bodies
 }
 
 // startSubject starts a single nsqlookupd, stock or ours, with none but stock's flags.
@@ -43,8 +49,8 @@ func startSubject(t testing.TB, which string, flags ...string) *subject {
 		bin = ourBin("nsqlookupd")
 	}
 	tcp, http := freeAddr(t), freeAddr(t)
-	p := newProcess(t, which+"-nsqlookupd", bin, append(flags,
-		"--tcp-address="+tcp, "--http-address="+http, "--broadcast-address=subject.example")...)
+	p := newProcess(t, which+"-nsqlookupd", bin, append([]string{
+		"--tcp-address=" + tcp, "--http-address=" + http, "--broadcast-address=subject.example"}, flags...)...)
 	p.start()
 	awaitPing(t, p, http)
 	return newSubject(t, p, tcp, http)
@@ -57,8 +63,10 @@ func newSubject(t testing.TB, p *process, tcp, http string) *subject {
 	var info struct {
 		Version string `json:"version"`
 	}
-	if err := get(http, "/info", &info); err != nil {
-		t.Fatal(err)
+	if a, err := request("GET", http, "/info", ""); err != nil || a.status != 403 {
+		if err := get(http, "/info", &info); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s.version = info.Version
 	t.Cleanup(func() {
@@ -317,7 +325,7 @@ func (s *subject) normalise(body []byte) string {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
 	if err := dec.Decode(&v); err != nil {
-		return fmt.Sprintf("%q", body)
+		return fmt.Sprintf("%q", s.plainText(string(body)))
 	}
 	b, err := marshal(s.plain("", v))
 	if err != nil {
@@ -334,6 +342,9 @@ func (s *subject) plain(key string, v any) any {
 			delete(v, name)
 		}
 		s.pairTombstones(v)
+		if key == "memory" {
+			return slices.Sorted(maps.Keys(v))
+		}
 		for k, e := range v {
 			v[k] = s.plain(k, e)
 		}
@@ -356,8 +367,12 @@ func (s *subject) plain(key string, v any) any {
 			return "OWN TCP PORT"
 		case key == "http_port" && v.String() == portOf(s.http):
 			return "OWN HTTP PORT"
-		case key == "last_update":
+		case key == "last_update", key == "start_time", key == "connect_ts":
 			return "TIME"
+		case key == "https_port" && v.String() != "0":
+			return "HTTPS PORT"
+		case key == "value": // of a percentile
+			return "NUMBER"
 		case key == "tombstoned_at":
 			// Stock shows the nanoseconds of Go's zero time, out of range, for never.
 			if ns, err := v.Int64(); err == nil && ns > 0 {
@@ -394,10 +409,12 @@ func (s *subject) word(key, v string) string {
 		return "ADDR"
 	case key == "version" && v == s.version:
 		return "OWN VERSION"
+	case key == "tls_cipher_suite" && v == "Unknown 4865": // stock does not know the names of TLS 1.3
+		return tls.CipherSuiteName(tls.TLS_AES_128_GCM_SHA256)
 	case key == "hostname" && v == own:
 		return "OWN HOSTNAME"
 	}
-	return v
+	return s.plainText(v)
 }
 
 // marshal encodes v as JSON on one line, without HTML escapes.

@@ -196,10 +196,6 @@ func (c *Channel) readDisk() bool {
 		}
 		return false
 	}
-	if len(messages) == 0 && c.backlog.onDisk() > 0 { // there will be, or the queue counts wrongly
-		c.arm(c.server.clock() + int64(readRetry))
-		return false
-	}
 	wall := time.Now().UnixNano()
 	for _, m := range messages {
 		if m.notBefore > wall {

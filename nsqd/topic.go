@@ -187,6 +187,10 @@ func (t *Topic) runPump() {
 			return
 		}
 		channels := t.open
+		if channels == nil { // paused or closing since, while the disk was read
+			t.putBack(batch)
+			return
+		}
 		t.mu.Unlock()
 		messages := make([]Message, len(batch))
 		for i, m := range batch {
@@ -196,9 +200,7 @@ func (t *Topic) runPump() {
 		t.mu.Lock()
 		if err != nil {
 			// It goes on with the next publish, or with the server's next try.
-			for _, m := range batch {
-				t.backlog.memory.push(m)
-			}
+			t.putBack(batch)
 			t.server.log.Error(err.Error(), "topic", t.name)
 			t.server.retryPumps()
 			return
@@ -209,22 +211,35 @@ func (t *Topic) runPump() {
 	}
 }
 
-// head takes some of what waits. mu is held, but not while the disk is read.
+// putBack keeps what head has taken. mu is held.
+func (t *Topic) putBack(batch []*Message) {
+	for _, m := range batch {
+		t.backlog.memory.push(m)
+	}
+}
+
+// head takes some of what waits; nil if there is nothing, or the disk fails. mu is
+// held, but not while the disk is read.
 func (t *Topic) head() []*Message {
-	if t.backlog.memory.len() == 0 {
-		if t.backlog.onDisk() == 0 && t.backlog.releasable == 0 {
+	b := &t.backlog
+	for b.memory.len() == 0 {
+		if b.onDisk() == 0 && b.releasable == 0 {
 			return nil
 		}
-		messages, err := t.backlog.read()
+		// Nothing is no reason to stop: more may have come in the meantime.
+		messages, err := b.read()
 		if err != nil {
 			t.server.log.Error(err.Error(), "topic", t.name)
 			t.server.retryPumps()
+			return nil
 		}
-		return messages
+		if len(messages) > 0 {
+			return messages
+		}
 	}
 	var batch []*Message
-	for len(batch) < readMessages && t.backlog.memory.len() > 0 {
-		batch = append(batch, t.backlog.memory.pop())
+	for len(batch) < readMessages && b.memory.len() > 0 {
+		batch = append(batch, b.memory.pop())
 	}
 	return batch
 }

@@ -32,5 +32,7 @@
 //	failover.go    rows: the leader killed, stopped, paused
 //	hang.go        rows: the leader's disk hung; file systems to hang
 //	million.go     rows: a million registrations: lookup, memory, restart, unit costs
+//	v2.go          connections to an nsqd
+//	messages.go    rows: our nsqd beside stock's
 //	growth.go      rows: connections and PINGs; log and snapshots under a day's mutations
 package main

@@ -15,26 +15,28 @@ import (
 
 // options are the flags.
 type options struct {
-	rows     string
-	list     bool
-	out      string
-	dir      string
-	binary   string
-	stock    string
-	etcd     string
-	turns    int
-	window   time.Duration
-	clients  int
-	nsqds    int
-	channels int
-	storm    int
-	kills    int
-	stops    int
-	million  int
-	day      int
-	profiles string
-	keep     bool
-	bare     string
+	rows       string
+	list       bool
+	out        string
+	dir        string
+	binary     string
+	stock      string
+	nsqdBinary string
+	stockNSQD  string
+	etcd       string
+	turns      int
+	window     time.Duration
+	clients    int
+	nsqds      int
+	channels   int
+	storm      int
+	kills      int
+	stops      int
+	million    int
+	day        int
+	profiles   string
+	keep       bool
+	bare       string
 }
 
 func parseFlags() *options {
@@ -45,6 +47,8 @@ func parseFlags() *options {
 	flag.StringVar(&o.dir, "dir", "", "folder for data and logs, on the disk to be measured; empty: a temporary one")
 	flag.StringVar(&o.binary, "nsqlookupd", "", "our nsqlookupd; empty: built from the parent directory")
 	flag.StringVar(&o.stock, "stock", "", "stock nsqlookupd; empty: built from go.mod")
+	flag.StringVar(&o.nsqdBinary, "nsqd", "", "our nsqd; empty: built from the parent directory")
+	flag.StringVar(&o.stockNSQD, "stock-nsqd", "", "stock nsqd; empty: built from go.mod")
 	flag.StringVar(&o.etcd, "etcd", "etcd", "etcd, which registrations are compared with if it is there")
 	flag.BoolVar(&o.keep, "keep", false, "leave logs and data where they are, as after a failure")
 	flag.IntVar(&o.turns, "turns", 5, "turns of ours and the peer for each ratio")
@@ -80,6 +84,7 @@ var groups = []group{
 	{"hang", "the leader's disk hangs", measureHangs},
 	{"million", "a million registrations: lookup, memory, restart, unit costs", measureMillion},
 	{"connections", "an idle cluster, an idle connection, a PING: unit costs", measureConnections},
+	{"nsqd", "nsqd: throughput, latency, memory and CPU beside stock", measureNSQD},
 	{"growth", "log and snapshots under a day's mutations", measureGrowth},
 }
 

@@ -187,8 +187,11 @@ func (r rates) over(peer rates) rates {
 // ratioText renders ratios as their median and range.
 func (r rates) ratioText() string {
 	digits := 2
-	if r.median() >= 20 {
+	switch m := r.median(); {
+	case m >= 20:
 		digits = 0
+	case m < .05:
+		digits = 4
 	}
 	return fmt.Sprintf("%.*f (%.*f to %.*f)", digits, r.median(), digits, slices.Min(r), digits, slices.Max(r))
 }
