@@ -146,6 +146,7 @@ type delivery struct {
 func (c *Channel) take(co *consumer, batch []delivery) []delivery {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	co.sending = 0
 	for {
 		if c.closing || c.paused || co.gone {
 			c.waitForMessages(co)
@@ -229,6 +230,7 @@ func (c *Channel) deliver(co *consumer, batch []delivery) []delivery {
 		batch = append(batch, delivery{m.ID, m.Timestamp, m.Attempts, m.Body})
 	}
 	if len(batch) > 0 {
+		co.sending = now
 		co.delivered += uint64(len(batch))
 		c.countLocality(co, uint64(len(batch)))
 		c.arm(due)

@@ -19,7 +19,8 @@ type consumer struct {
 	inFlight int64
 	flying   flightList // those, the one that falls due first in front
 	waits    wait
-	gone     bool // unsubscribed; only here until nothing is in flight any more
+	sending  int64 // since when it has written what it took last, by the channel's clock; 0: it takes
+	gone     bool  // unsubscribed; only here until nothing is in flight any more
 
 	delivered, finished, requeued uint64
 }

@@ -622,6 +622,29 @@ func TestZones(t *testing.T) {
 	})
 }
 
+// A consumer in the zone that does not read is no reason for the others to wait.
+func TestDeafConsumerInTheZone(t *testing.T) {
+	inLab(t, func(o *Options) {
+		o.TopologyZone, o.EnableExperiments = "z1", []string{experimentTopology}
+	}, func(l *lab) {
+		time.Sleep(time.Second) // the server's clock begins at 0, which it never is later
+		deaf := l.dial(identify(`"topology_zone":"z1"`), sub("t", "c"), "RDY 2500\n")
+		deaf.want("OK", "OK")
+		far := l.consumer("t", "c", 10)
+		body := strings.Repeat("x", 200<<10)
+		l.publish("t", body, body, body, body) // more than the network holds
+		l.publish("t", "m")
+		begun := time.Now()
+		for m := far.message(); string(m.Body) != "m"; m = far.message() {
+			far.fin(m)
+		}
+		elapsed(t, begun, sendPatience, "delivered far away")
+		if err := l.FindTopic("t").FindChannel("c").Empty(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestConsumersShareFairly(t *testing.T) {
 	inLab(t, nil, func(l *lab) {
 		const consumers, rounds, each = 8, 20, 80
