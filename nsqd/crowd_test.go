@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -14,12 +15,11 @@ import (
 // Producers and consumers of several channels do all they may at the same time, while
 // somebody pauses and resumes. Each channel's messages are finished once, all of them.
 func TestCrowd(t *testing.T) {
-	for name, change := range map[string]func(*Options){
-		"memory": func(*Options) {},
-		"spill":  func(o *Options) { o.MemQueueSize = 20 },
-		"disk":   func(o *Options) { o.MemQueueSize = 0 },
-		"synced": func(o *Options) { o.SyncEvery = 1 },
-	} {
+	ways := maps.Clone(storages)
+	ways["zones"] = func(o *Options) {
+		o.TopologyZone, o.TopologyRegion, o.EnableExperiments = "z0", "r0", []string{experimentTopology}
+	}
+	for name, change := range ways {
 		t.Run(name, func(t *testing.T) {
 			inLab(t, change, func(l *lab) { newCrowd(l).play() })
 		})
@@ -184,7 +184,7 @@ func (c *crowd) produce(number int) error {
 
 // consume subscribes, deals with some messages in all ways, and leaves.
 func (c *crowd) consume(channel string) error {
-	p := c.join(identify(fmt.Sprintf(`"msg_timeout":%d`, crowdTimeout.Milliseconds())) + sub("t", channel) + fmt.Sprintf("RDY %d\n", 1+rand.IntN(20)))
+	p := c.join(identify(fmt.Sprintf(`"msg_timeout":%d,"topology_zone":"z%d","topology_region":"r%d"`, crowdTimeout.Milliseconds(), rand.IntN(3), rand.IntN(2))) + sub("t", channel) + fmt.Sprintf("RDY %d\n", 1+rand.IntN(20)))
 	defer c.leave(p)
 	bodies := make(map[MessageID]string)
 	closing := false
