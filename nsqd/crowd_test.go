@@ -299,3 +299,105 @@ func (c *crowd) comeAndGo(number int) error {
 	}
 	return nil
 }
+
+// Topics and channels are deleted and emptied while they are in use; in the end they
+// are as good as new.
+func TestDeletingCrowd(t *testing.T) {
+	for name, change := range storages {
+		t.Run(name, func(t *testing.T) {
+			inLab(t, change, func(l *lab) {
+				c := newCrowd(l)
+				for _, name := range c.channels {
+					c.finished[name] = make(map[string]int)
+				}
+				var others sync.WaitGroup
+				for i := range 3 {
+					others.Go(func() {
+						for c.going() {
+							c.publishTo(fmt.Sprint("t", i%2))
+						}
+					})
+				}
+				for i := range 6 {
+					others.Go(func() {
+						for c.going() {
+							c.drop(fmt.Sprint("t", i%2), c.channels[i%3])
+						}
+					})
+				}
+				for range 60 {
+					time.Sleep(time.Duration(rand.IntN(20)) * time.Millisecond)
+					topic := l.FindTopic(fmt.Sprint("t", rand.IntN(2)))
+					if topic == nil {
+						continue
+					}
+					var err error
+					switch ch := topic.FindChannel(c.channels[rand.IntN(3)]); {
+					case rand.IntN(4) == 0:
+						err = l.DeleteTopic(topic.name)
+					case rand.IntN(4) == 0:
+						err = topic.Empty()
+					case ch == nil:
+					case rand.IntN(2) == 0:
+						err = ch.Empty()
+					default:
+						if err = topic.DeleteChannel(ch.name); errors.Is(err, ErrChannelNotFound) {
+							err = nil // it was in a topic that is deleted
+						}
+					}
+					if err != nil {
+						t.Error(err)
+					}
+				}
+				c.end()
+				others.Wait()
+				for _, topic := range []string{"t0", "t1"} {
+					if err := l.DeleteTopic(topic); err != nil && !errors.Is(err, ErrTopicNotFound) {
+						t.Error(err)
+					}
+					p := l.consumer(topic, "a", 1)
+					l.publish(topic, "m")
+					p.fin(p.wantMessage("m", 1))
+				}
+				if err := l.Health(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// publishTo publishes until it is refused, or all ends.
+func (c *crowd) publishTo(topic string) {
+	p := c.join("")
+	defer c.leave(p)
+	for i := 0; ; i++ {
+		if _, err := io.WriteString(p.conn, multi(topic, fmt.Sprint(i), fmt.Sprint(i, "x"))+dpub(topic, "10", fmt.Sprint(i, "y"))); err != nil {
+			return
+		}
+		for range 2 {
+			if _, payload, err := p.frame(); err != nil || string(payload) != "OK" {
+				return
+			}
+		}
+		time.Sleep(time.Duration(rand.IntN(5)) * time.Millisecond)
+	}
+}
+
+// drop subscribes, and finishes what comes until it is thrown out.
+func (c *crowd) drop(topic, channel string) {
+	p := c.join(sub(topic, channel) + "RDY 10\n")
+	defer c.leave(p)
+	for {
+		kind, payload, err := p.frame()
+		if err != nil {
+			return
+		}
+		if kind != frameMessage {
+			continue
+		}
+		if _, err := fmt.Fprintf(p.conn, "FIN %s\n", payload[10:26]); err != nil {
+			return
+		}
+	}
+}
