@@ -1,6 +1,9 @@
 package nsqd
 
-import "sync"
+import (
+	"fmt"
+	"sync"
+)
 
 // A backlog holds what waits in a topic or a channel: messages in memory up to a
 // limit, and the others on disk. It is a part of its owner and guarded by the
@@ -136,8 +139,12 @@ func (b *backlog) close(messages []*Message) error {
 	var err error
 	for len(messages) > 0 && err == nil {
 		n := min(len(messages), readMessages)
-		err = b.store.put(messages[:n])
-		messages = messages[n:]
+		if err = b.store.put(messages[:n]); err == nil {
+			messages = messages[n:]
+		}
+	}
+	if err != nil && !b.store.durable { // else they are on disk, where they were
+		err = fmt.Errorf("%d messages are lost: %w", len(messages), err)
 	}
 	// Those that were read are written again, with their attempts, unless the disk
 	// is full: then they stay where they were.

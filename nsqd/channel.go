@@ -449,6 +449,7 @@ func (c *Channel) SetPaused(paused bool) error {
 	c.paused = paused
 	c.rouse(len(c.idle))
 	c.mu.Unlock()
+	c.server.metadata.version.Add(1)
 	return c.server.persist()
 }
 

@@ -1,6 +1,7 @@
 package nsqd
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"nsqraft/internal/wire"
 )
@@ -16,8 +18,12 @@ import (
 // metadata is what the server needs to keep nsqd.dat, in which topics and channels
 // outlive it.
 type metadata struct {
-	loaded  atomic.Bool // the file's content is known, so that it may be replaced
-	writing sync.Mutex  // held while the file is written
+	found   bool         // there was a file when the server was opened; read-only since
+	loaded  atomic.Bool  // the file's content is known, so that it may be replaced
+	version atomic.Int64 // counts changes, from the moment they can be seen
+	saved   atomic.Int64 // the version that the file has at least
+	written atomic.Bool  // there is a file of this server's
+	writing sync.Mutex   // held while the file is written
 
 	mu     sync.Mutex
 	events []event // to be told to the lookupds, once the file has them
@@ -71,6 +77,7 @@ func (s *Server) load() error {
 	if err != nil {
 		return fmt.Errorf("failed to parse metadata in %s - %w", path, err)
 	}
+	s.metadata.found = true
 	for _, st := range saved.Topics {
 		if err := s.loadTopic(st); err != nil {
 			return err
@@ -80,12 +87,14 @@ func (s *Server) load() error {
 	return nil
 }
 
-// decodeMetadata decodes the content of an nsqd.dat. An empty one holds nothing.
+// decodeMetadata decodes the content of an nsqd.dat. An empty one is an error, as in
+// stock: what it held is lost, and somebody should know before it is replaced.
 func decodeMetadata(b []byte) (saved savedMetadata, err error) {
-	if len(b) == 0 {
-		return saved, nil
+	err = json.Unmarshal(b, &saved)
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		err = fmt.Errorf("%s in it is a JSON %s", cmp.Or(wrong.Field, "what"), wrong.Value)
 	}
-	return saved, json.Unmarshal(b, &saved)
+	return saved, err
 }
 
 func (s *Server) loadTopic(saved savedTopic) error {
@@ -110,19 +119,34 @@ func (s *Server) loadTopic(saved savedTopic) error {
 	return nil
 }
 
-// persist writes nsqd.dat before it returns.
+// persist has what has changed in nsqd.dat when it returns without an error. What
+// cannot be written is logged, is the server's health, and tried again.
 func (s *Server) persist() error {
+	if s.metadata.saved.Load() >= s.metadata.version.Load() && s.metadata.written.Load() {
+		return nil
+	}
 	err := s.save()
 	if err != nil {
 		s.log.Error("failed to persist metadata - " + err.Error())
+		s.health.failed(metadataName, err)
+		s.wakeMetadata()
 	}
 	return err
 }
 
-// save writes nsqd.dat: what is there and not ephemeral.
+// metadataName is what the health calls the file.
+const metadataName = "nsqd.dat"
+
+// save writes nsqd.dat: what is there and not ephemeral. Those who come while another
+// writes find it done, unless something has changed since that began.
 func (s *Server) save() error {
+	wanted := s.metadata.version.Load()
 	s.metadata.writing.Lock()
 	defer s.metadata.writing.Unlock()
+	if s.metadata.written.Load() && s.metadata.saved.Load() >= wanted {
+		return nil
+	}
+	version := s.metadata.version.Load()
 	path := s.metadataPath()
 	s.log.Debug("NSQ: persisting topic/channel metadata to " + path)
 	saved := savedMetadata{Topics: []savedTopic{}, Version: Version}
@@ -136,7 +160,13 @@ func (s *Server) save() error {
 	if err != nil {
 		return err
 	}
-	return writeFile(path, b)
+	if err := writeFile(path, b); err != nil {
+		return err
+	}
+	s.metadata.saved.Store(version)
+	s.metadata.written.Store(true)
+	s.health.succeeded(metadataName)
+	return nil
 }
 
 func (t *Topic) saved() savedTopic {
@@ -161,11 +191,27 @@ func (s *Server) changed(topic, channel string, exists bool) {
 	s.metadata.mu.Lock()
 	s.metadata.events = append(s.metadata.events, event{topic, channel, exists})
 	s.metadata.mu.Unlock()
+	s.wakeMetadata()
+}
+
+func (s *Server) wakeMetadata() {
 	select {
 	case s.metadata.wake <- struct{}{}:
 	default:
 	}
 }
+
+// settled returns when a publisher may be answered as far as nsqd.dat goes: with
+// --sync-every=1 a topic that a crash would forget must not hold messages.
+func (s *Server) settled() error {
+	if !s.opts.durable() {
+		return nil
+	}
+	return s.persist()
+}
+
+// metadataRetry is how long after a failed write of nsqd.dat the next is tried.
+const metadataRetry = time.Second
 
 // keepMetadata writes and tells what has changed until the server closes. Changes
 // that come while the file is written go into the next one together.
@@ -180,9 +226,17 @@ func (s *Server) keepMetadata() {
 		events := s.metadata.events
 		s.metadata.events = nil
 		s.metadata.mu.Unlock()
-		s.persist() // it has logged the error; the lookupds hear of it all the same
-		for _, e := range events {
+		err := s.persist()
+		for _, e := range events { // also after an error: that a topic is here is true
 			s.links.notify(e.topic, e.channel, e.exists)
+		}
+		if err == nil {
+			continue
+		}
+		select {
+		case <-time.After(metadataRetry): // persist has made sure of the next turn
+		case <-s.stopping.Done():
+			return
 		}
 	}
 }

@@ -86,7 +86,8 @@ func New(opts *Options, log hclog.Logger) *Server {
 	}
 	s.free = sync.NewCond(&s.mu)
 	s.stopping, s.stop = context.WithCancel(context.Background())
-	s.health.changed = func(err error) { log.Error("a queue on disk has failed", "err", err) }
+	s.health.log = log
+	s.health.wake = make(chan struct{}, 1)
 	s.metadata.wake = make(chan struct{}, 1)
 	return s
 }
@@ -140,10 +141,11 @@ func (s *Server) takeOver() (err error) {
 	if err := s.load(); err != nil {
 		return err
 	}
-	if err := s.save(); err != nil {
+	if err := s.persist(); err != nil && !s.metadata.found {
 		return fmt.Errorf("failed to persist metadata - %w", err)
 	}
 	s.background.Go(s.keepMetadata)
+	s.background.Go(s.watchHealth)
 	return nil
 }
 
@@ -228,9 +230,27 @@ func (s *Server) closeTopics() error {
 		errs = append(errs, s.save())
 	}
 	s.log.Info("NSQ: closing topics")
-	for _, t := range topics {
-		errs = append(errs, t.close())
+	errs = append(errs, together(topics, (*Topic).close))
+	return errors.Join(errs...)
+}
+
+// closers bounds how many topics are closed at the same time, and how many channels
+// of each: closing syncs files, and many at once cost little more than one.
+const closers = 16
+
+// together calls f for each of list, a few at the same time.
+func together[T any](list []T, f func(T) error) error {
+	errs := make([]error, len(list))
+	slots := make(chan struct{}, closers)
+	var wg sync.WaitGroup
+	for i, element := range list {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			errs[i] = f(element)
+		})
 	}
+	wg.Wait()
 	return errors.Join(errs...)
 }
 
@@ -365,6 +385,7 @@ func (s *Server) topic(name string, paused, starting bool) (t *Topic, made bool,
 	if err != nil {
 		return nil, false, err
 	}
+	s.metadata.version.Add(1)
 	s.topics[name] = t
 	return t, true, nil
 }
@@ -399,6 +420,7 @@ func (s *Server) forsake(t *Topic) error {
 // deleteTopic removes the topic, which is there. mu is held before and not after.
 func (s *Server) deleteTopic(t *Topic) error {
 	name := t.name
+	s.metadata.version.Add(1)
 	delete(s.topics, name)
 	s.busy[name] = struct{}{}
 	s.mu.Unlock()

@@ -1,6 +1,7 @@
 package nsqd
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -47,7 +48,12 @@ func openStore(o *Options, name string, h *health, log hclog.Logger) (*store, er
 		Hold:            s.durable,
 		Plausible:       plausible,
 		Log:             log,
-		Failed:          func(err error) { h.failed(name, err) },
+		Failed: func(err error) {
+			// What is damaged was reported and is passed over; the queue is well.
+			if _, damage := errors.AsType[*diskqueue.Damage](err); !damage {
+				h.failed(name, err)
+			}
+		},
 	})
 	if err != nil {
 		s.until.close()

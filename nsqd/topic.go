@@ -87,6 +87,9 @@ func (t *Topic) Publish(bodies [][]byte, delay time.Duration) error {
 	} else {
 		err = fanOut(channels, messages)
 	}
+	if err == nil && !t.ephemeral {
+		err = t.server.settled()
+	}
 	if err != nil {
 		return err
 	}
@@ -277,6 +280,7 @@ func (t *Topic) channel(name string, paused bool) (c *Channel, made bool, err er
 	if err != nil {
 		return nil, false, err
 	}
+	t.server.metadata.version.Add(1)
 	t.channels[name] = c
 	t.route()
 	return c, true, nil
@@ -322,6 +326,7 @@ func (t *Topic) forsake(c *Channel) {
 // after.
 func (t *Topic) deleteChannel(c *Channel) error {
 	name := c.name
+	t.server.metadata.version.Add(1)
 	delete(t.channels, name)
 	t.busy[name] = struct{}{}
 	t.route()
@@ -358,6 +363,7 @@ func (t *Topic) SetPaused(paused bool) error {
 	t.paused = paused
 	t.route()
 	t.mu.Unlock()
+	t.server.metadata.version.Add(1)
 	return t.server.persist()
 }
 
@@ -422,16 +428,15 @@ func (t *Topic) remove() error {
 
 // close puts the messages of the topic and of its channels to disk.
 func (t *Topic) close() error {
-	var errs []error
-	for _, c := range t.shut() {
+	err := together(t.shut(), func(c *Channel) error {
 		t.server.log.Info("CHANNEL(" + c.name + "): closing")
-		errs = append(errs, c.close())
-	}
+		return c.close()
+	})
 	t.mu.Lock()
 	var messages []*Message
 	for m := t.backlog.memory.pop(); m != nil; m = t.backlog.memory.pop() {
 		messages = append(messages, m)
 	}
 	t.mu.Unlock()
-	return errors.Join(append(errs, t.backlog.close(messages))...)
+	return errors.Join(err, t.backlog.close(messages))
 }
