@@ -7,7 +7,7 @@ OUT      ?= .
 
 .PHONY: run build test race vet fmt lint interop interop-race bench generate fuzz-short deploy-test clean
 
-run: ## three nodes on loopback until Ctrl-C; DATA=folder keeps their data
+run: ## three nodes and an nsqd on loopback until Ctrl-C; DATA=folder keeps their data
 	deploy/local/run.sh
 
 build: ## static binaries in bin/

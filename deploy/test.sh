@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Checks what is in deploy/: the systemd unit, the image, and the compose file, by
-# bringing three nodes up, killing one's container and cutting another off the network.
+# Checks what is in deploy/: the systemd units, the image, and the compose file, by
+# bringing three nodes and two nsqds up, with a stock nsqd beside them, killing
+# containers and cutting one off the network.
 # Everything it makes carries a name of this run and is removed at the end.
 # Exit status: 0 all held, 1 something did not, 77 there is no Docker Engine.
 set -euo pipefail
@@ -20,21 +21,23 @@ eventually() {
     say "ok: $what"
 }
 
-# --- the systemd unit ---------------------------------------------------------
+# --- the systemd units --------------------------------------------------------
 
 if command -v systemd-analyze >/dev/null; then
-    # The unit names a binary that is installed nowhere here; any will do to verify.
-    unit=$(mktemp -d)
-    sed 's|/usr/local/bin/nsqlookupd|/bin/true|' systemd/nsqlookupd.service >"$unit/nsqlookupd.service"
-    complaints=$(systemd-analyze verify "$unit/nsqlookupd.service" 2>&1) || die "systemd unit: $complaints"
-    rm -r "$unit"
-    [[ -z $complaints ]] || die "systemd unit: $complaints"
-    say "ok: the systemd unit verifies"
+    # The units name binaries that are installed nowhere here; any will do to verify.
+    units=$(mktemp -d)
+    for unit in nsqlookupd nsqd; do
+        sed "s|/usr/local/bin/$unit|/bin/true|" "systemd/$unit.service" >"$units/$unit.service"
+        complaints=$(systemd-analyze verify "$units/$unit.service" 2>&1) || die "$unit.service: $complaints"
+        [[ -z $complaints ]] || die "$unit.service: $complaints"
+    done
+    rm -r "$units"
+    say "ok: the systemd units verify"
 else
-    say "no systemd-analyze: the unit is not checked"
+    say "no systemd-analyze: the units are not checked"
 fi
 
-# --- three containers ---------------------------------------------------------
+# --- containers ---------------------------------------------------------------
 
 if ! timeout 10 docker info >/dev/null 2>&1; then
     say "no Docker Engine: skipped"
@@ -60,37 +63,48 @@ free_port() {
     port=$((port + 1))
 }
 port=$((20000 + RANDOM % 10000))
-for i in 1 2 3; do
-    free_port "N${i}_TCP_PORT"
-    free_port "N${i}_HTTP_PORT"
+for i in N1 N2 N3 D1 D2 S; do
+    free_port "${i}_TCP_PORT"
+    free_port "${i}_HTTP_PORT"
 done
+work=$(mktemp -d)
 
 clean_up() {
     local status=$?
     trap - EXIT
+    [[ -z ${stock:-} ]] || kill -9 "$stock" 2>/dev/null || true
     if ((status != 0)); then
+        [[ ! -f $work/stock.log ]] || tail -n 20 "$work/stock.log"
         "${compose[@]}" logs --no-color --tail=40 || true
     fi
     "${compose[@]}" down --volumes --timeout 5 >/dev/null 2>&1 || say "could not remove the containers of $project"
     docker image rm "$NSQRAFT_IMAGE" >/dev/null 2>&1 || true
+    rm -rf "$work"
     exit "$status"
 }
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-http() { local p=N${1}_HTTP_PORT; echo "http://127.0.0.1:${!p}"; }
+# A service is called by its letter and number: N1 is nsqlookupd1, D1 nsqd1, and S the
+# stock nsqd, which runs outside.
+http() { local p=${1}_HTTP_PORT; echo "http://127.0.0.1:${!p}"; }
 ask() { curl --silent --fail --max-time 3 "$(http "$1")$2"; }
 ready() { ask "$1" /readyz >/dev/null; }
 healthy() { [[ $(docker inspect --format '{{.State.Health.Status}}' "${container[$1]}") == healthy ]]; }
-# lists NODE TOPIC NSQD...: the lookup on that node has exactly these producers.
+# lists NODE TOPIC NSQD...: the lookup on that node has exactly these producers, and
+# the three real nsqds.
+real=(nsqd1 nsqd2 stock)
 lists() {
     local node=$1 topic=$2 got want
     shift 2
-    got=$(ask "$node" "/lookup?topic=$topic" | grep -o '"broadcast_address":"[^"]*"' | cut -d'"' -f4 | sort | tr '\n' ' ') || true
-    want=$(printf '%s\n' "$@" | sort | tr '\n' ' ')
+    got=$(ask "N$node" "/lookup?topic=$topic" | grep -o '"broadcast_address":"[^"]*"' | cut -d'"' -f4 | sort | tr '\n' ' ') || true
+    want=$(printf '%s\n' "$@" "${real[@]}" | sort | tr '\n' ' ')
     [[ $got == "$want" ]]
 }
-leader() { ask "$1" /cluster | grep -o '"leader": *"n[123]"' | grep -o '[123]"$' | tr -d '"'; }
+publish() { [[ $(curl --silent --max-time 3 -d "$3" "$(http "$1")/pub?topic=$2") == OK ]]; }
+# holds NSQD TOPIC CHANNEL NUMBER: so many messages wait in the channel.
+holds() { [[ $(ask "$1" "/stats?format=json&topic=$2&channel=$3&include_mem=false" | grep -o '"channel_name":"'"$3"'","depth":[0-9]*') == *:"$4" ]]; }
+leader() { ask "N$1" /cluster | grep -o '"leader": *"n[123]"' | grep -o '[123]"$' | tr -d '"'; }
 
 # A producer, as an nsqd is one: a V1 connection that stays open. register NAME NODE TOPIC
 # opens it; read_reply takes one answer from it.
@@ -118,7 +132,7 @@ registers() { register "$@" || die "$1 cannot register $3 with node $2"; say "ok
 
 say "building $NSQRAFT_IMAGE"
 timeout 300 docker/build.sh "$NSQRAFT_IMAGE" >/dev/null
-for path in /nsqlookupd /bin/nsqlookupd /usr/local/bin/nsqlookupd; do
+for path in /{,bin/,usr/local/bin/}{nsqlookupd,nsqd}; do
     timeout 30 docker run --rm --network none "$NSQRAFT_IMAGE" $path --version >/dev/null || die "no $path in the image"
 done
 [[ $(docker image inspect --format '{{.Config.User}}' "$NSQRAFT_IMAGE") == 65532:65532 ]] || die "the image's user is not 65532"
@@ -126,9 +140,18 @@ say "ok: the image has the stock paths and a user without rights"
 
 "${compose[@]}" up -d >/dev/null 2>&1 || die "compose up"
 declare -A container
-for i in 1 2 3; do container[$i]=$("${compose[@]}" ps -q "nsqlookupd$i" 2>/dev/null); done
-for i in 1 2 3; do eventually 60 "node $i is ready" ready $i; done
-for i in 1 2 3; do eventually 60 "container $i is healthy" healthy $i; done
+for i in 1 2 3; do container[N$i]=$("${compose[@]}" ps -q "nsqlookupd$i" 2>/dev/null); done
+for i in 1 2; do container[D$i]=$("${compose[@]}" ps -q "nsqd$i" 2>/dev/null); done
+for i in N1 N2 N3 D1 D2; do eventually 60 "$i is ready" ready $i; done
+for i in N1 N2 N3 D1 D2; do eventually 60 "container $i is healthy" healthy $i; done
+
+say "building and starting a stock nsqd"
+CGO_ENABLED=0 timeout 300 go build -C ../interop -trimpath -o "$work/nsqd" github.com/nsqio/nsq/apps/nsqd || die "build of the stock nsqd"
+"$work/nsqd" --tcp-address="127.0.0.1:$S_TCP_PORT" --http-address="127.0.0.1:$S_HTTP_PORT" --broadcast-address=stock --data-path="$work" \
+    --lookupd-tcp-address="127.0.0.1:$N1_TCP_PORT" --lookupd-tcp-address="127.0.0.1:$N2_TCP_PORT" --lookupd-tcp-address="127.0.0.1:$N3_TCP_PORT" \
+    >"$work/stock.log" 2>&1 &
+stock=$!
+for i in D1 D2 S; do eventually 10 "a message is published to $i" publish $i orders hello; done
 
 first=$(leader 1) || die "no leader"
 others=(1 2 3)
@@ -136,22 +159,33 @@ unset "others[first-1]"
 read -r a b <<<"${others[*]}"
 registers nsqd-a "$first" orders # with the node that will be killed, and with it alone
 registers nsqd-b "$a" orders
-for i in 1 2 3; do eventually 5 "node $i lists both nsqds" lists $i orders nsqd-a nsqd-b; done
+for i in 1 2 3; do eventually 5 "node $i lists all nsqds" lists $i orders nsqd-a nsqd-b; done
+
+say "killing the container of an nsqd that holds messages"
+curl --silent --fail -X POST "$(http D2)/topic/create?topic=kept" && curl --silent --fail -X POST "$(http D2)/channel/create?topic=kept&channel=archive" || die "no channel"
+for body in one two three; do publish D2 kept $body || die "$body is not published"; done
+timeout 30 docker kill "${container[D2]}" >/dev/null
+real=(nsqd1 stock)
+for i in 1 2 3; do eventually 5 "node $i lists it no more" lists $i orders nsqd-a nsqd-b; done
+timeout 30 docker start "${container[D2]}" >/dev/null
+real=(nsqd1 nsqd2 stock)
+for i in 1 2 3; do eventually 10 "node $i lists it again" lists $i orders nsqd-a nsqd-b; done
+eventually 5 "it still holds its three messages" holds D2 kept archive 3
 
 say "killing the container of the leader, node $first"
-timeout 30 docker kill "${container[$first]}" >/dev/null
+timeout 30 docker kill "${container[N$first]}" >/dev/null
 for i in $a $b; do lists "$i" orders nsqd-a nsqd-b || die "node $i has lost an nsqd"; done
-say "ok: the two others still list both nsqds"
+say "ok: the two others still list all nsqds"
 another_leads() { local l; l=$(leader "$a") && [[ $l != "$first" ]]; }
 eventually 10 "another node leads" another_leads
 registers nsqd-c "$b" orders
-for i in $a $b; do eventually 5 "node $i lists the third nsqd too" lists "$i" orders nsqd-a nsqd-b nsqd-c; done
+for i in $a $b; do eventually 5 "node $i lists another nsqd too" lists "$i" orders nsqd-a nsqd-b nsqd-c; done
 
 say "starting node $first again"
-timeout 30 docker start "${container[$first]}" >/dev/null
-eventually 30 "node $first is ready" ready "$first"
+timeout 30 docker start "${container[N$first]}" >/dev/null
+eventually 30 "node $first is ready" ready "N$first"
 registers nsqd-a "$first" orders # as an nsqd does that has lost its connection
-for i in 1 2 3; do eventually 5 "node $i lists all three nsqds" lists $i orders nsqd-a nsqd-b nsqd-c; done
+for i in 1 2 3; do eventually 5 "node $i lists all nsqds" lists $i orders nsqd-a nsqd-b nsqd-c; done
 
 cut=$(leader "$first") || die "no leader"
 rest=(1 2 3)
@@ -161,11 +195,11 @@ read -r a b <<<"${rest[*]}"
 # and a connection that is closed ends its registrations. So nobody here relies on it.
 for name in nsqd-a nsqd-b nsqd-c; do registers $name "$a" orders; done
 say "cutting the leader, node $cut, off the network"
-timeout 30 docker network disconnect "${project}_default" "${container[$cut]}"
+timeout 30 docker network disconnect "${project}_default" "${container[N$cut]}"
 for i in $a $b; do lists "$i" orders nsqd-a nsqd-b nsqd-c || die "node $i has lost an nsqd"; done
-say "ok: the two others still list all three nsqds"
+say "ok: the two others still list all nsqds"
 # Its published port is gone with its network; it is asked from inside.
-inside() { timeout 10 docker exec "${container[$cut]}" /nsqlookupd --check-health "http://127.0.0.1:4161$1" >/dev/null 2>&1; }
+inside() { timeout 10 docker exec "${container[N$cut]}" /nsqlookupd --check-health "http://127.0.0.1:4161$1" >/dev/null 2>&1; }
 inside "/lookup?topic=orders" || die "the node that is cut off answers no lookup"
 say "ok: the node that is cut off still answers lookups"
 not_ready() { ! inside /readyz; }
@@ -175,18 +209,24 @@ say "ok: and refuses a consistent lookup"
 inside /livez || die "it says that it should be restarted"
 say "ok: and that it lives"
 registers nsqd-d "$a" orders
-for i in $a $b; do eventually 5 "node $i lists the fourth nsqd" lists "$i" orders nsqd-a nsqd-b nsqd-c nsqd-d; done
+for i in $a $b; do eventually 5 "node $i lists one more nsqd" lists "$i" orders nsqd-a nsqd-b nsqd-c nsqd-d; done
 
 say "giving node $cut its network back"
-timeout 30 docker network connect --alias "nsqlookupd$cut" "${project}_default" "${container[$cut]}"
-eventually 30 "node $cut is ready" ready "$cut"
-for i in 1 2 3; do eventually 5 "node $i lists all four nsqds" lists $i orders nsqd-a nsqd-b nsqd-c nsqd-d; done
+timeout 30 docker network connect --alias "nsqlookupd$cut" "${project}_default" "${container[N$cut]}"
+eventually 30 "node $cut is ready" ready "N$cut"
+for i in 1 2 3; do eventually 5 "node $i lists all nsqds" lists $i orders nsqd-a nsqd-b nsqd-c nsqd-d; done
 
-say "stopping all three"
+say "stopping everything"
 "${compose[@]}" stop >/dev/null 2>&1 || die "compose stop"
-for i in 1 2 3; do
+kill "$stock" && wait "$stock" || die "the stock nsqd ended with status $?"
+stock=
+for i in N1 N2 N3 D1 D2; do
     status=$(docker inspect --format '{{.State.ExitCode}}' "${container[$i]}")
-    [[ $status == 0 ]] || die "node $i stopped with status $status"
+    [[ $status == 0 ]] || die "$i stopped with status $status"
 done
 say "ok: each ended with status 0"
+
+say "starting an nsqd again"
+timeout 30 docker start "${container[D2]}" >/dev/null
+eventually 10 "D2 still holds its three messages, without a lookupd" holds D2 kept archive 3
 say "all of it held"

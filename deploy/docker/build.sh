@@ -11,10 +11,12 @@ mkdir -p "$context"/root/{bin,etc,usr/local/bin} "$context/data"
 # mktemp made it for us alone; the folders in it become the image's.
 chmod -R a+rX "$context"
 
-CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags='-s -w' -o "$context/root/usr/local/bin/nsqlookupd" ./cmd/nsqlookupd
-# Where the stock image has it: compose files say "command: /nsqlookupd".
-ln -s ../usr/local/bin/nsqlookupd "$context/root/bin/nsqlookupd"
-ln -s usr/local/bin/nsqlookupd "$context/root/nsqlookupd"
+CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags='-s -w' -o "$context/root/usr/local/bin/" ./cmd/nsqlookupd ./cmd/nsqd
+# Where the stock image has them: compose files say "command: /nsqlookupd".
+for name in nsqlookupd nsqd; do
+    ln -s "../usr/local/bin/$name" "$context/root/bin/$name"
+    ln -s "usr/local/bin/$name" "$context/root/$name"
+done
 echo 'nsq:x:65532:65532:nsq:/data:/sbin/nologin' >"$context/root/etc/passwd"
 echo 'nsq:x:65532:' >"$context/root/etc/group"
 
