@@ -2,6 +2,7 @@ package nsqd
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -14,18 +15,20 @@ type backlog struct {
 	mu    *sync.Mutex // the owner's
 	store *store      // nil: ephemeral, what finds no room in memory is dropped
 	limit int         // messages in memory that are not from disk
+	pins  int         // see stuck
 
 	// Guarded by mu.
 	memory     ring
-	reserved   int        // room in memory for messages on their way, see put
-	diskInUse  bool       // see lockDisk
-	diskFree   *sync.Cond // diskInUse has become false
-	held       held       // of a durable store
-	releasable int64      // messages to be released when the disk is had next
+	reserved   int                    // room in memory for messages on their way, see put
+	diskInUse  bool                   // see lockDisk
+	diskFree   *sync.Cond             // diskInUse has become false
+	held       held                   // of a durable store
+	moved      map[MessageID]*Message // in memory, and on disk anew where they hold up nobody; see move
+	releasable int64                  // messages to be released when the disk is had next
 }
 
 func (b *backlog) init(mu *sync.Mutex, s *store, limit int64) {
-	b.mu, b.store, b.limit = mu, s, int(limit)
+	b.mu, b.store, b.limit, b.pins = mu, s, int(limit), pinned
 	if s != nil && s.durable {
 		b.limit = 0
 	}
@@ -94,15 +97,95 @@ func (b *backlog) read() ([]*Message, error) {
 	messages, err := b.store.next()
 	b.mu.Lock()
 	if b.store.durable {
-		for _, m := range messages {
-			m.ticket = b.held.add()
-		}
+		messages = b.hold(messages)
 	}
 	return messages, err
 }
 
+// hold notes that the messages were read, and returns those that are not here
+// already. mu is held.
+func (b *backlog) hold(messages []*Message) []*Message {
+	fresh := messages[:0]
+	for _, m := range messages {
+		m.ticket = b.held.add()
+		known := b.moved[m.ID]
+		if known == nil {
+			fresh = append(fresh, m)
+			continue
+		}
+		delete(b.moved, m.ID)
+		known.ticket = m.ticket
+		if known.over {
+			b.done(known)
+		}
+	}
+	return fresh
+}
+
+const (
+	// pinned is how many messages may be held on disk before those are moved that
+	// keep the others there.
+	pinned = 8192
+
+	// maxMoved bounds what is moved at a time. More unfinished ones than that among
+	// the older half are no exception, and stay.
+	maxMoved = 512
+)
+
+// stuck returns the messages in memory to which it is due that the disk queue still
+// holds far more than is unfinished: those of the older half. candidates calls its
+// argument with each message in memory. mu is held.
+func (b *backlog) stuck(candidates func(func(*Message))) (list []*Message) {
+	if b.held.span() < b.pins {
+		return nil
+	}
+	// At least as many as are moved must be free to go, or it would never end.
+	older := b.held.span() / 2
+	half, most := b.held.first+int64(older), min(maxMoved, older/2)
+	n := 0
+	candidates(func(m *Message) {
+		if m.ticket == 0 || m.ticket >= half {
+			return
+		}
+		if n++; n <= most {
+			list = append(list, m)
+		}
+	})
+	if n > most {
+		return nil
+	}
+	return list
+}
+
+// move writes copies of messages in memory to the end of the disk queue, which can
+// let go then of where they were, and of what was finished behind them. Meanwhile the
+// messages go on; when their copies are read they are recognised. mu is held, but not
+// during the writing.
+func (b *backlog) move(messages, copies []*Message) error {
+	b.lockDisk()
+	defer b.unlockDisk()
+	b.mu.Unlock()
+	err := b.store.put(copies)
+	b.mu.Lock()
+	if err != nil {
+		return err
+	}
+	if b.moved == nil {
+		b.moved = make(map[MessageID]*Message)
+	}
+	for _, m := range messages {
+		b.moved[m.ID] = m
+		if !m.over {
+			b.releasable += b.held.finish(m.ticket)
+		}
+		m.ticket = 0
+	}
+	return nil
+}
+
 // done notes that the message is finished, or dropped. mu is held.
 func (b *backlog) done(m *Message) {
+	m.over = true
 	if m.ticket != 0 {
 		b.releasable += b.held.finish(m.ticket)
 	}
@@ -120,6 +203,7 @@ func (b *backlog) empty(meanwhile func()) error {
 		meanwhile()
 	}
 	b.held.forget() // the queue forgets too
+	b.moved = nil
 	b.releasable = 0
 	if b.store == nil {
 		return nil
@@ -136,6 +220,8 @@ func (b *backlog) close(messages []*Message) error {
 	if b.store == nil {
 		return nil
 	}
+	// A copy of those that were moved is on disk already.
+	messages = slices.DeleteFunc(messages, func(m *Message) bool { return b.moved[m.ID] == m })
 	var err error
 	for len(messages) > 0 && err == nil {
 		n := min(len(messages), readMessages)

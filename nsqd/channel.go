@@ -186,6 +186,7 @@ func (c *Channel) waitForMessages(co *consumer) {
 // readDisk moves messages from disk to memory, and says whether that went well. mu
 // is held, but not during the reading.
 func (c *Channel) readDisk() bool {
+	c.unpin()
 	messages, err := c.backlog.read()
 	if c.deleted {
 		return false
@@ -207,6 +208,34 @@ func (c *Channel) readDisk() bool {
 	}
 	c.rouse(len(messages))
 	return true
+}
+
+// unpin moves messages that are unfinished for so long that much would have to be
+// kept on disk, and delivered again after a crash, for their sake. mu is held, but not
+// during the writing.
+func (c *Channel) unpin() {
+	stuck := c.backlog.stuck(func(each func(*Message)) {
+		for _, m := range c.flying {
+			each(m)
+		}
+		for _, m := range c.deferred {
+			each(m)
+		}
+	})
+	if len(stuck) == 0 {
+		return
+	}
+	now, wall := c.server.clock(), time.Now().UnixNano()
+	copies := make([]*Message, len(stuck))
+	for i, m := range stuck {
+		copies[i] = &Message{ID: m.ID, Timestamp: m.Timestamp, Body: m.Body, Attempts: m.Attempts}
+		if m.consumer == nil { // deferred
+			copies[i].notBefore = wall + max(0, m.due-now)
+		}
+	}
+	if err := c.backlog.move(stuck, copies); err != nil {
+		c.server.log.Error(err.Error(), "topic", c.topic.name, "channel", c.name)
+	}
 }
 
 // deliver puts messages in flight, a share of those in memory. mu is held.

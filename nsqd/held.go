@@ -32,6 +32,9 @@ func (h *held) finish(ticket int64) (release int64) {
 	return release
 }
 
+// span returns how many messages the queue holds on to.
+func (h *held) span() int { return len(h.finished) }
+
 // forget returns how many messages the queue still holds on to, and lets go of them.
 func (h *held) forget() (release int64) {
 	release = int64(len(h.finished))

@@ -30,6 +30,7 @@ type Message struct {
 
 	// Guarded by the mutex of the channel that holds the message.
 	Attempts   uint16
+	over       bool      // finished or dropped
 	ticket     int64     // its place among the messages read from a queue that holds them; 0: none
 	due        int64     // in flight, deferred: when it falls due, by the channel's clock
 	sent       int64     // in flight: when it was delivered, by the channel's clock

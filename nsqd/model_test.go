@@ -40,6 +40,7 @@ func TestNothingIsLostOrDeliveredTwiceAtATime(t *testing.T) {
 type model struct {
 	rt        *rapid.T
 	opts      *Options
+	pins      int // of the backlog
 	server    *Server
 	channel   *Channel
 	consumers []*modelConsumer
@@ -72,6 +73,7 @@ func playModel(t *testing.T, rt *rapid.T) error {
 	m.opts.MemQueueSize = rapid.SampledFrom([]int64{0, 3, 1000}).Draw(rt, "mem-queue-size")
 	m.opts.MaxBytesPerFile = rapid.SampledFrom([]int64{200, 1 << 20}).Draw(rt, "max-bytes-per-file")
 	m.opts.SyncEvery = rapid.SampledFrom([]int64{1, 5, 2500}).Draw(rt, "sync-every")
+	m.pins = rapid.SampledFrom([]int{3, pinned}).Draw(rt, "pins")
 	if err := m.start(); err != nil {
 		return err
 	}
@@ -102,8 +104,11 @@ func (m *model) start() error {
 	if err != nil {
 		return err
 	}
-	m.channel, err = topic.Channel("c")
-	return err
+	if m.channel, err = topic.Channel("c"); err != nil {
+		return err
+	}
+	m.channel.backlog.pins = m.pins
+	return nil
 }
 
 func (m *model) stop() error {
