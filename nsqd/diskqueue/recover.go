@@ -95,6 +95,24 @@ func (q *Queue) replaceMeta(text []byte) error {
 	return err
 }
 
+// forgetMeta makes the meta file what it was before the first round: empty, which
+// takes no room. The next Open then reads whatever there is. It is for a removal
+// of segments of which the positions speak that cannot be written anew: after a
+// crash, what was released comes again, but nothing is missed that is not lost.
+func (q *Queue) forgetMeta() {
+	f, err := q.dir.Open(q.meta(), os.O_RDWR)
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if err == nil {
+		err = f.Truncate(0)
+		f.Close()
+	}
+	if err != nil {
+		q.report(fmt.Errorf("forget positions of disk queue %s: %w", q.name, err))
+	}
+}
+
 // recover finds out what the files hold. It believes the meta file only as far as
 // they bear it out: it may be older than they are, or missing.
 func (q *Queue) recover() error {
