@@ -355,8 +355,12 @@ func TestADiskThatTheQueueFilledRecovers(t *testing.T) {
 						}
 						mustPut(t, q, "afterwards")
 						want(t, drain(t, q), []string{"afterwards"})
+						q.Release(1 << 20)
 						q.Close()
 						noBad(t, dir)
+						if files, _ := filepath.Glob(filepath.Join(dir, "*.0*.dat")); len(files) > 1 {
+							t.Errorf("left for ever: %q", files)
+						}
 					}
 					for _, dir := range crashed {
 						check(dir)

@@ -74,11 +74,14 @@ func (o Options) withDefaults() Options {
 // Damage is a part of a file that no message could be read from.
 type Damage struct {
 	File     string // its name, without the folder
-	From, To int64  // offsets in it
+	From, To int64  // offsets in it, as far as they are known
 	Reason   string
 }
 
 func (d *Damage) Error() string {
+	if d.From >= d.To {
+		return fmt.Sprintf("diskqueue: %s is damaged: %s", d.File, d.Reason)
+	}
 	return fmt.Sprintf("diskqueue: %s is damaged from %d to %d: %s", d.File, d.From, d.To, d.Reason)
 }
 
@@ -171,7 +174,7 @@ type Queue struct {
 // What a process that died had put and synced is there, and counts in Depth;
 // what it had taken may come again, as far back as SyncTimeout, as may what it
 // had taken and not released. Half a message at the end of a segment is cut off
-// and reported.
+// and reported, and so is a segment that is missing, or shorter than it was.
 func Open(dir, name string, o Options) (*Queue, error) {
 	return open(osDisk(dir), name, o)
 }
