@@ -19,6 +19,10 @@
 // the meta file is never ahead of them; where it is behind, Open reads the
 // segments from there on.
 //
+// On a full disk positions cannot be written, and room comes from removing what
+// was read. So the meta file is emptied before that, and written after it; an
+// Open that finds it empty reads all there is.
+//
 //	queue.go    Options, Queue and its state; Open, Close, Empty, Delete, Depth
 //	put.go      appending: Put, PutFrames
 //	next.go     reading: Next, Release; what happens at damage

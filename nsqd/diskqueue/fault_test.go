@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,6 +19,8 @@ type faultyDisk struct {
 	mu    sync.Mutex
 	fault map[string]error // by operation
 	room  int              // bytes that a failing write writes all the same
+	space int64            // bytes that all files may have; 0: any
+	step  func()           // called before each change
 	syncs int
 }
 
@@ -41,11 +44,40 @@ func (d *faultyDisk) Open(name string, flag int) (file, error) {
 	if err := d.fails(op); err != nil {
 		return nil, err
 	}
+	if flag&(os.O_CREATE|os.O_TRUNC) != 0 {
+		d.changes()
+	}
 	f, err := d.disk.Open(name, flag)
 	if err != nil {
 		return nil, err
 	}
 	return faultyFile{f, d}, nil
+}
+
+func (d *faultyDisk) Remove(name string) error {
+	d.changes()
+	return d.disk.Remove(name)
+}
+
+func (d *faultyDisk) Rename(from, to string) error {
+	d.changes()
+	return d.disk.Rename(from, to)
+}
+
+func (d *faultyDisk) changes() {
+	if d.step != nil {
+		d.step()
+	}
+}
+
+// used returns how many bytes all files have.
+func (d *faultyDisk) used() (sum int64) {
+	names, _ := d.disk.List()
+	for _, name := range names {
+		size, _ := d.disk.Size(name)
+		sum += size
+	}
+	return sum
 }
 
 type faultyFile struct {
@@ -57,6 +89,13 @@ func (f faultyFile) WriteAt(b []byte, at int64) (int, error) {
 	if err := f.d.fails("write"); err != nil {
 		n, _ := f.file.WriteAt(b[:min(len(b), f.d.room)], at)
 		return n, err
+	}
+	f.d.changes()
+	if size, err := f.file.Size(); err == nil && f.d.space > 0 {
+		if free := f.d.space - f.d.used(); at+int64(len(b))-size > free {
+			n, _ := f.file.WriteAt(b[:max(0, min(size+free-at, int64(len(b))))], at)
+			return n, syscall.ENOSPC
+		}
 	}
 	return f.file.WriteAt(b, at)
 }
@@ -82,6 +121,7 @@ func (f faultyFile) Truncate(n int64) error {
 	if err := f.d.fails("truncate"); err != nil {
 		return err
 	}
+	f.d.changes()
 	return f.file.Truncate(n)
 }
 
@@ -230,10 +270,109 @@ func TestAFullDiskIsMadeRoomOnByReading(t *testing.T) {
 	if err := q.flush(false); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatalf("got %v, want ENOSPC", err)
 	}
-	if files, _ := filepath.Glob(filepath.Join(dir, "*.dat")); len(files) != 2 {
+	if files, _ := filepath.Glob(filepath.Join(dir, "*.dat")); len(files) != 1 { // the meta file
 		t.Fatalf("left %q", files)
 	}
 	mustPut(t, q, "last")
 	d.set("meta", nil)
-	want(t, drain(t, mustOpen(t, crash(t, dir), Options{})), append(numbered(45, 50), "last"))
+	want(t, drain(t, mustOpen(t, crash(t, dir), Options{})), []string{"last"})
+}
+
+// TestADiskThatTheQueueFilledRecovers crashes before each change of a file too.
+func TestADiskThatTheQueueFilledRecovers(t *testing.T) {
+	for _, segment := range []int64{100, 1 << 20} {
+		for _, hold := range []bool{false, true} {
+			for _, first := range []string{"put", "positions"} {
+				t.Run(fmt.Sprintf("%d/%v/%s", segment, hold, first), func(t *testing.T) {
+					o := Options{MaxBytesPerFile: segment, MinMessage: 1, Hold: hold, SyncTimeout: time.Hour}
+					q, d, dir := openFaulty(t, o)
+					mustPut(t, q, "early")
+					if err := q.flush(false); err != nil {
+						t.Fatal(err)
+					}
+					d.space = 2000
+					var all []string
+					for i := 0; ; i++ {
+						m := fmt.Sprintf("message %06d", i)
+						if err := q.Put([]byte(m)); errors.Is(err, syscall.ENOSPC) {
+							break
+						} else if err != nil {
+							t.Fatal(err)
+						}
+						all = append(all, m)
+					}
+					d.space = d.used() // not even the positions have room
+					all = append([]string{"early"}, all...)
+					var got []string
+					for len(got) < len(all)-1 {
+						messages, err := q.Next(1, 1)
+						if err != nil {
+							t.Fatal(err)
+						}
+						got = append(got, string(messages[0]))
+					}
+					if hold {
+						// What is held is needed.
+						if err := q.Put([]byte("no room")); !errors.Is(err, syscall.ENOSPC) {
+							t.Fatalf("got %v, want ENOSPC", err)
+						}
+						q.Release(int64(len(got)))
+					}
+					want(t, append(got, drain(t, q)...), all)
+					q.Release(1)
+
+					var crashed []string
+					d.step = func() { crashed = append(crashed, crash(t, dir)) }
+					if first == "positions" {
+						if err := q.flush(false); err != nil {
+							t.Fatal(err)
+						}
+					}
+					mustPut(t, q, "last")
+					d.step = nil
+					if len(crashed) < 4 {
+						t.Fatalf("%d crashes", len(crashed))
+					}
+					check := func(dir string, must ...string) {
+						t.Helper()
+						var r reports
+						o := o
+						o.Failed = r.add
+						q := mustOpen(t, dir, o)
+						left := drain(t, q)
+						for _, m := range left {
+							if m != "last" && !slices.Contains(all, m) {
+								t.Errorf("got %q", m)
+							}
+						}
+						for _, m := range must {
+							if !slices.Contains(left, m) {
+								t.Errorf("%q is missing", m)
+							}
+						}
+						if len(r.all()) > 0 {
+							t.Errorf("reported: %v", r.all())
+						}
+						mustPut(t, q, "afterwards")
+						want(t, drain(t, q), []string{"afterwards"})
+						q.Release(1 << 20)
+						q.Close()
+						noBad(t, dir)
+						if files, _ := filepath.Glob(filepath.Join(dir, "*.0*.dat")); len(files) > 1 {
+							t.Errorf("left for ever: %q", files)
+						}
+					}
+					for _, dir := range crashed {
+						check(dir)
+					}
+					check(crash(t, dir), "last")
+					if d.used() > 200 { // a small segment may stay
+						t.Errorf("%d bytes left", d.used())
+					}
+					mustPut(t, q, numbered(0, 50)...)
+					want(t, drain(t, q), append([]string{"last"}, numbered(0, 50)...))
+				})
+			}
+		}
+	}
 }

@@ -141,7 +141,8 @@ func (q *Queue) locate(s *segment, offset int64) (reason string, err error) {
 	}
 	if !ok {
 		if peek := q.window.peek(); offset+peek <= q.window.end {
-			return fmt.Sprintf("no message of %d bytes there", n), nil
+			return fmt.Sprintf("no message there: its length reads %d, allowed are %d to %d, and %d bytes are left",
+				n, q.format.min, q.format.max, q.window.end-offset-prefix), nil
 		}
 		return "too short for a message", nil
 	}

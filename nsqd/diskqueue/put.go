@@ -23,6 +23,9 @@ const maxPooled = 1 << 20
 // error none of them is in the queue; but if SyncEvery is 1 and it is the fsync
 // that failed, they are, and may be lost in a crash.
 //
+// Where the disk is full, what was read and released is removed before Put gives
+// up, down to the last segment of a queue that has nothing else.
+//
 // Any number of goroutines may call it.
 func (q *Queue) Put(messages ...[]byte) error {
 	if len(messages) == 0 {
@@ -90,6 +93,9 @@ func (q *Queue) put(frames []byte, n int64) error {
 	}
 
 	batch, unsynced, err := q.append(frames, n)
+	if isFull(err) && q.giveBack() {
+		batch, unsynced, err = q.append(frames, n)
+	}
 	if err != nil {
 		return fmt.Errorf("put to disk queue %s: %w", q.name, err)
 	}

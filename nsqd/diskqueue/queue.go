@@ -74,11 +74,14 @@ func (o Options) withDefaults() Options {
 // Damage is a part of a file that no message could be read from.
 type Damage struct {
 	File     string // its name, without the folder
-	From, To int64  // offsets in it
+	From, To int64  // offsets in it, as far as they are known
 	Reason   string
 }
 
 func (d *Damage) Error() string {
+	if d.From >= d.To {
+		return fmt.Sprintf("diskqueue: %s is damaged: %s", d.File, d.Reason)
+	}
 	return fmt.Sprintf("diskqueue: %s is damaged from %d to %d: %s", d.File, d.From, d.To, d.Reason)
 }
 
@@ -144,6 +147,7 @@ type Queue struct {
 	rolled   []file // earlier ones, which the next round syncs and closes
 	created  bool   // a segment was, since the folder was synced
 	moved    bool   // the positions are others than in the meta file
+	full     bool   // a Put found the disk full: the next round gives back what it can
 
 	batch    *batch // what was put since the last round began
 	running  *batch // what the round in progress covers; nil: none is
@@ -170,7 +174,7 @@ type Queue struct {
 // What a process that died had put and synced is there, and counts in Depth;
 // what it had taken may come again, as far back as SyncTimeout, as may what it
 // had taken and not released. Half a message at the end of a segment is cut off
-// and reported.
+// and reported, and so is a segment that is missing, or shorter than it was.
 func Open(dir, name string, o Options) (*Queue, error) {
 	return open(osDisk(dir), name, o)
 }
@@ -241,22 +245,8 @@ func (q *Queue) drop(meta bool) error {
 	q.reading.Lock()
 
 	q.mu.Lock()
-	files, segments := q.openLocked(), q.segments
-	q.segments, q.held, q.holding, q.depth = nil, nil, 0, 0
-	q.sealed = false
-	q.head = position{segment: q.next}
-	q.moved = true
-	state := q.stateLocked()
-	q.mu.Unlock()
-
-	if q.in != nil {
-		files = append(files, q.in)
-		q.in = nil
-	}
+	segments, state := q.clear()
 	q.window = window{format: q.format}
-	for _, f := range files {
-		f.Close()
-	}
 
 	// Positions first, so that a crash leaves either the whole queue or none of
 	// it. But the disk may be full, and this be what makes room.
@@ -264,6 +254,9 @@ func (q *Queue) drop(meta bool) error {
 	written := false
 	if !meta {
 		written = q.writeMeta(state) == nil
+	}
+	if !written && len(segments) > 0 {
+		q.forgetMeta()
 	}
 	for _, s := range segments {
 		if err := q.dir.Remove(q.file(s.number)); err != nil {
@@ -282,6 +275,24 @@ func (q *Queue) drop(meta bool) error {
 	q.endLocked(round, nil)
 	q.mu.Unlock()
 	return errors.Join(errs...)
+}
+
+// clear forgets all segments, closes what is open of them, and returns them, with
+// the positions behind them. It is called in a round, with all locks held, and
+// returns without mu.
+func (q *Queue) clear() ([]*segment, state) {
+	files, segments := q.openLocked(), q.segments
+	q.segments, q.held, q.holding, q.depth = nil, nil, 0, 0
+	q.sealed = false
+	q.head = position{segment: q.next}
+	q.moved = true
+	s := q.stateLocked()
+	q.mu.Unlock()
+	for _, f := range files {
+		f.Close()
+	}
+	q.closeReader()
+	return segments, s
 }
 
 // Close puts everything on disk and closes the files. What is held comes again
@@ -372,6 +383,12 @@ func (q *Queue) tailLocked() position {
 		return position{q.segments[n-1].number, q.segments[n-1].size}
 	}
 	return position{segment: q.next}
+}
+
+// drainedLocked says whether there are segments and nothing in them is needed.
+func (q *Queue) drainedLocked() bool {
+	q.advanceLocked()
+	return len(q.segments) > 0 && len(q.held) == 0 && q.head == q.tailLocked()
 }
 
 // releasedLocked returns where the next Open begins to read.

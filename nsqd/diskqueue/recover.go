@@ -55,7 +55,15 @@ func parseState(text []byte) (s state, err error) {
 			return state{}, fmt.Errorf("position %d", *into)
 		}
 	}
+	if s.tail.before(s.released) {
+		return state{}, fmt.Errorf("the read position %d,%d is beyond the write position %d,%d",
+			s.released.segment, s.released.offset, s.tail.segment, s.tail.offset)
+	}
 	return s, nil
+}
+
+func (p position) before(o position) bool {
+	return p.segment < o.segment || p.segment == o.segment && p.offset < o.offset
 }
 
 // writeMeta replaces the meta file. Only one round or drop is at it at a time.
@@ -95,6 +103,24 @@ func (q *Queue) replaceMeta(text []byte) error {
 	return err
 }
 
+// forgetMeta makes the meta file what it was before the first round: empty, which
+// takes no room. The next Open then reads whatever there is. It is for a removal
+// of segments of which the positions speak that cannot be written anew: after a
+// crash, what was released comes again, but nothing is missed that is not lost.
+func (q *Queue) forgetMeta() {
+	f, err := q.dir.Open(q.meta(), os.O_RDWR)
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if err == nil {
+		err = f.Truncate(0)
+		f.Close()
+	}
+	if err != nil {
+		q.report(fmt.Errorf("forget positions of disk queue %s: %w", q.name, err))
+	}
+}
+
 // recover finds out what the files hold. It believes the meta file only as far as
 // they bear it out: it may be older than they are, or missing.
 func (q *Queue) recover() error {
@@ -109,7 +135,8 @@ func (q *Queue) recover() error {
 		}
 		q.hasMeta = true
 		if meta, err = parseState(text); err != nil {
-			q.report(&Damage{File: q.meta(), To: int64(len(text)), Reason: err.Error()})
+			q.report(&Damage{File: q.meta(), To: int64(len(text)), Reason: err.Error() + "; every segment is read"})
+			q.reportOnce()
 			meta = state{}
 			break
 		}
@@ -122,6 +149,10 @@ func (q *Queue) recover() error {
 	if err != nil {
 		return err
 	}
+	var missing []*Damage
+	if sound && !complete {
+		missing = q.missing(meta)
+	}
 	q.head = meta.released
 	q.next = max(meta.tail.segment, meta.released.segment)
 	if n := len(q.segments); n > 0 {
@@ -129,7 +160,11 @@ func (q *Queue) recover() error {
 	} else {
 		q.next, q.head = q.nextOf(meta), position{}
 		q.head.segment = q.next
-		q.moved = sound && meta != q.stateLocked()
+		q.moved = q.hasMeta && (!sound || meta != q.stateLocked())
+		q.reportMissing(missing, meta.depth)
+		if sound && complete {
+			q.removeStale(meta.released.segment)
+		}
 		return nil
 	}
 	first := q.segments[0]
@@ -143,12 +178,12 @@ func (q *Queue) recover() error {
 
 	// What the meta file knows of need not be read: there may be very much of it.
 	from := q.head
-	trusted := sound && complete && meta.depth >= 0 && meta.released == q.head &&
-		(meta.released.segment < meta.tail.segment || meta.released.segment == meta.tail.segment && meta.released.offset <= meta.tail.offset)
+	trusted := sound && complete && meta.depth >= 0 && meta.released == q.head
 	if trusted {
 		from = meta.tail
 		q.depth = meta.depth
 	}
+	lost := meta.depth
 	for i, s := range q.segments {
 		known := trusted && (s.number < from.segment || s.number == from.segment && from.offset > 0)
 		if known {
@@ -166,16 +201,120 @@ func (q *Queue) recover() error {
 			return err
 		}
 		q.depth += n
+		switch {
+		case len(missing) == 0 || s.number > meta.tail.segment:
+		case s.number == meta.tail.segment && s.size > meta.tail.offset:
+			// What is behind the position came after the depth was written.
+			before, err := q.count(s.number, q.offsetIn(s), meta.tail.offset)
+			if err != nil {
+				return err
+			}
+			lost -= before
+		default:
+			lost -= n
+		}
 		if !known {
 			s.left = n
 		}
 	}
 	q.advanceLocked()
 	q.moved = !sound || q.stateLocked() != meta
+	q.reportMissing(missing, lost)
 	if trusted {
 		q.removeStale(first.number)
 	}
 	return nil
+}
+
+// offsetIn returns where in s there is something to read.
+func (q *Queue) offsetIn(s *segment) int64 {
+	if s.number == q.head.segment {
+		return q.head.offset
+	}
+	return 0
+}
+
+// missing returns what meta knows of and the segments have not.
+func (q *Queue) missing(meta state) (all []*Damage) {
+	if meta.released == meta.tail {
+		return nil // there was nothing to read
+	}
+	from, to := meta.released.segment, meta.tail.segment
+	// Where a segment must at least end.
+	least := func(n int64) int64 {
+		switch n {
+		case to:
+			return meta.tail.offset
+		case from:
+			return meta.released.offset
+		}
+		return 0
+	}
+	gone := func(first, last int64) {
+		d := &Damage{File: q.file(first), To: least(first), Reason: "the file is gone"}
+		if first == from {
+			d.From = meta.released.offset
+		}
+		if last > first {
+			d.Reason = fmt.Sprintf("the file is gone, as are all up to %s", q.file(last))
+		}
+		all = append(all, d)
+	}
+	next := from
+	for _, s := range q.segments {
+		if s.number > to {
+			break
+		}
+		if s.number > next {
+			gone(next, s.number-1)
+		}
+		next = s.number + 1
+		switch end := least(s.number); {
+		case s.size < end:
+			all = append(all, &Damage{File: q.file(s.number), From: s.size, To: end, Reason: "the file is shorter than its positions say"})
+		case s.size == 0 && s.number < to:
+			all = append(all, &Damage{File: q.file(s.number), Reason: emptied})
+		}
+	}
+	if meta.tail.offset == 0 {
+		to-- // it need not have been begun
+	}
+	if next <= to {
+		gone(next, to)
+	}
+	return all
+}
+
+const emptied = "the file is empty"
+
+// reportMissing reports what missing has found, and that lost messages went with
+// it; below 0 it is not known how many. If it is 0, an earlier Open has reported
+// it, or it is an empty segment that a failed Put has left.
+func (q *Queue) reportMissing(missing []*Damage, lost int64) {
+	if len(missing) == 0 || lost == 0 {
+		return
+	}
+	q.reportOnce()
+	for _, d := range missing {
+		switch {
+		case lost < 0 && d.Reason == emptied:
+			continue
+		case lost < 0:
+		case len(missing) == 1:
+			d.Reason += fmt.Sprintf(", %d messages are missing", lost)
+		default:
+			d.Reason += fmt.Sprintf(", %d messages are missing in all", lost)
+		}
+		q.report(d)
+	}
+}
+
+// reportOnce sees to it that the positions are written soon, lest the next Open
+// finds the same again.
+func (q *Queue) reportOnce() {
+	q.mu.Lock()
+	q.changedLocked()
+	q.mu.Unlock()
 }
 
 // nextOf returns the number of the first segment of a queue that has none.
@@ -216,7 +355,7 @@ func (q *Queue) find(meta state, sound bool) (complete bool, err error) {
 		complete = found || n == to && meta.tail.offset == 0
 		if found {
 			size := q.segments[len(q.segments)-1].size
-			if n == from && size < meta.released.offset || n == to && size < meta.tail.offset {
+			if n == from && size < meta.released.offset || n == to && size < meta.tail.offset || n < to && size == 0 {
 				complete = false
 				break
 			}
@@ -240,7 +379,7 @@ func (q *Queue) find(meta state, sound bool) (complete bool, err error) {
 			}
 			if found && n <= to {
 				size := q.segments[len(q.segments)-1].size
-				if (n > from || size >= meta.released.offset) && (n < to || size >= meta.tail.offset) {
+				if (n > from || size >= meta.released.offset) && (n < to && size > 0 || n == to && size >= meta.tail.offset) {
 					known++
 				}
 			}

@@ -127,7 +127,8 @@ func (w *window) follows(offset int64) bool {
 }
 
 // frame returns the length of the message whose frame begins at offset. ok is
-// false if the segment is damaged there. After that, the window has the frame.
+// false if the segment is damaged there; n is what was read for a length then.
+// If ok, the window has the frame after that.
 //
 // If what comes after a frame is no frame, one of the two lengths is wrong. It is
 // this one if a frame begins inside this one.
@@ -137,7 +138,7 @@ func (w *window) frame(offset int64) (n int64, ok bool, err error) {
 		return 0, false, err
 	}
 	if n, ok = w.begins(offset); !ok {
-		return 0, false, nil
+		return n, false, nil
 	}
 	next := offset + prefix + n
 	if err := w.load(offset, next-offset+peek); err != nil {
@@ -148,7 +149,7 @@ func (w *window) frame(offset int64) (n int64, ok bool, err error) {
 	}
 	for inside := offset + peek; inside < next; inside++ {
 		if m, ok := w.begins(inside); ok && w.follows(inside+prefix+m) {
-			return 0, false, nil
+			return n, false, nil
 		}
 	}
 	return n, true, nil

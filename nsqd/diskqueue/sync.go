@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -93,6 +94,10 @@ func (q *Queue) round(b *batch, positions, shut bool) error {
 	q.rolled, q.created = nil, false
 	q.advanceLocked()
 	state, moved := q.stateLocked(), q.moved
+	full := q.full
+	if positions {
+		q.full = false
+	}
 	q.mu.Unlock()
 
 	// Messages before the positions that say they are there.
@@ -122,12 +127,7 @@ func (q *Queue) round(b *batch, positions, shut bool) error {
 	}
 	var errMeta error
 	if positions {
-		if moved {
-			errMeta = q.writeMeta(state)
-		}
-		// If the disk is full, this is what makes room for the meta file. Open
-		// does without it.
-		errMeta = errors.Join(errMeta, q.removeReleased(state.released))
+		errMeta = q.settle(state, moved, full)
 		q.report(errMeta)
 	}
 	if shut {
@@ -138,6 +138,79 @@ func (q *Queue) round(b *batch, positions, shut bool) error {
 	q.endLocked(b, err)
 	q.mu.Unlock()
 	return errors.Join(err, errMeta)
+}
+
+// settle writes the positions s, if they moved, and removes the segments before
+// them. If the disk is full it removes those of a drained queue too.
+func (q *Queue) settle(s state, moved, full bool) error {
+	var err error
+	if moved {
+		err = q.writeMeta(s)
+	}
+	q.mu.Lock()
+	removes := q.indexLocked(s.released.segment) > 0
+	q.mu.Unlock()
+	if removes {
+		// If the disk is full, this is what makes room for the meta file.
+		if err != nil {
+			q.forgetMeta()
+		}
+		errRemove := q.removeReleased(s.released)
+		if err != nil {
+			err = q.writeMeta(s)
+		}
+		err = errors.Join(err, errRemove)
+	}
+	if full || isFull(err) {
+		if drained, errDrained := q.removeDrained(); drained {
+			return errDrained
+		}
+	}
+	return err
+}
+
+// isFull says whether err is that of a disk without room for us.
+func isFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// giveBack removes from a full disk what the queue does not need. It returns
+// false if there is no such thing.
+func (q *Queue) giveBack() bool {
+	q.mu.Lock()
+	if !q.drainedLocked() && q.indexLocked(q.releasedLocked().segment) == 0 {
+		q.mu.Unlock()
+		return false
+	}
+	q.full = true
+	q.round(q.beginLocked(), true, false) // which reports
+	return true
+}
+
+// removeDrained removes all segments of a queue that has nothing to read and
+// nothing held. It returns false if the queue has, or has no segments. It is
+// called in a round.
+func (q *Queue) removeDrained() (bool, error) {
+	q.writing.Lock()
+	defer q.writing.Unlock()
+	q.reading.Lock()
+	defer q.reading.Unlock()
+	q.mu.Lock()
+	if !q.drainedLocked() {
+		q.mu.Unlock()
+		return false, nil
+	}
+	segments, s := q.clear()
+	q.o.Log.Warn(fmt.Sprintf("DISKQUEUE(%s): disk is full, removing what was read", q.name), "segments", len(segments))
+	err := q.writeMeta(s)
+	if err != nil {
+		q.forgetMeta()
+	}
+	errRemove := q.removeSegments(segments)
+	if err != nil {
+		err = q.writeMeta(s)
+	}
+	return true, errors.Join(err, errRemove)
 }
 
 // abandon closes the last segment, of which an fsync has failed: the kernel may
@@ -161,6 +234,16 @@ func (q *Queue) removeReleased(from position) error {
 	n := q.indexLocked(from.segment)
 	gone := slices.Clone(q.segments[:n])
 	q.mu.Unlock()
+	err := q.removeSegments(gone)
+	// One that could not be removed is forgotten all the same; the next Open
+	// sees it before its beginning and removes it.
+	q.mu.Lock()
+	q.segments = slices.Delete(q.segments, 0, n)
+	q.mu.Unlock()
+	return err
+}
+
+func (q *Queue) removeSegments(gone []*segment) error {
 	var errs []error
 	for _, s := range gone {
 		name := q.file(s.number)
@@ -174,11 +257,6 @@ func (q *Queue) removeReleased(from position) error {
 			errs = append(errs, fmt.Errorf("remove a segment that was read: %w", err))
 		}
 	}
-	// One that could not be removed is forgotten all the same; the next Open
-	// sees it before its beginning and removes it.
-	q.mu.Lock()
-	q.segments = slices.Delete(q.segments, 0, n)
-	q.mu.Unlock()
 	return errors.Join(errs...)
 }
 
