@@ -1,0 +1,199 @@
+package nsqd
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// With --sync-every=1 a message that is acknowledged is in a topic and channel that
+// nsqd.dat names: else a crash forgets both, and their files with them.
+func TestAcknowledgedMeansNamedInMetadata(t *testing.T) {
+	o := DefaultOptions()
+	o.DataPath, o.SyncEvery = t.TempDir(), 1
+	s := New(o, hclog.NewNullLogger()) // whose keepMetadata does not run
+	topic, _, err := s.topic("t", false, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := topic.Channel("c"); err != nil {
+		t.Fatal(err)
+	}
+	if err := topic.Publish([][]byte{[]byte("m")}, 0); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(s.metadataPath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	saved, err := decodeMetadata(b)
+	if err != nil || len(saved.Topics) != 1 || len(saved.Topics[0].Channels) != 1 {
+		t.Errorf("nsqd.dat is %s, %v", b, err)
+	}
+	if err := s.closeTopics(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A message that cannot be named there is not acknowledged; nsqd.dat is tried again,
+// and until then the server is ill.
+func TestMetadataThatCannotBeWritten(t *testing.T) {
+	o := DefaultOptions()
+	o.DataPath, o.SyncEvery = t.TempDir(), 1
+	s := New(o, hclog.NewNullLogger())
+	topic, _, err := s.topic("t", false, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(s.metadataPath(), 0o700); err != nil { // no file can take its name
+		t.Fatal(err)
+	}
+	if err := topic.Publish([][]byte{[]byte("m")}, 0); err == nil {
+		t.Error("a message is acknowledged whose topic nsqd.dat does not name")
+	}
+	if s.Health() == nil {
+		t.Error("health is OK")
+	}
+	if err := os.Remove(s.metadataPath()); err != nil {
+		t.Fatal(err)
+	}
+	if err := topic.Publish([][]byte{[]byte("m")}, 0); err != nil {
+		t.Error(err)
+	}
+	if err := s.Health(); err != nil {
+		t.Errorf("health is %v", err)
+	}
+	if err := s.closeTopics(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMetadataThatIsNone(t *testing.T) {
+	for content, want := range map[string]string{
+		"":               "unexpected end of JSON input",
+		`{"topics":12}`:  "topics in it is a JSON number",
+		`{"topics":[{]}`: "invalid character",
+	} {
+		o := DefaultOptions()
+		o.DataPath = t.TempDir()
+		s := New(o, hclog.NewNullLogger())
+		if err := os.WriteFile(s.metadataPath(), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.load(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: error %v, want %q in it", content, err, want)
+		}
+	}
+}
+
+// What is ill for the want of room is well again when there is room, even if nobody
+// writes to it; what is ill for another reason is not.
+func TestHealthEndsWithTheWant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := DefaultOptions()
+		o.DataPath = filepath.Join(t.TempDir(), "not there yet")
+		s := New(o, hclog.NewNullLogger())
+		s.background.Go(s.watchHealth)
+		s.health.failed("idle", &os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC})
+		time.Sleep(time.Minute)
+		if s.Health() == nil {
+			t.Error("health is OK while nothing can be written")
+		}
+		if err := os.Mkdir(o.DataPath, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * probeInterval)
+		if err := s.Health(); err != nil {
+			t.Errorf("health is %v", err)
+		}
+		broken := errors.New("input/output error")
+		s.health.failed("broken", broken)
+		time.Sleep(time.Minute)
+		if s.Health() != broken {
+			t.Errorf("health is %v, want %v", s.Health(), broken)
+		}
+		s.stop()
+		s.background.Wait()
+	})
+}
+
+// One message that is not finished for long does not keep all others on disk, and a
+// crash does not bring those back. It comes back itself.
+func TestOneUnfinishedMessageHoldsUpNobody(t *testing.T) { synctest.Test(t, holdsUpNobody) }
+
+func holdsUpNobody(t *testing.T) {
+	o := DefaultOptions()
+	o.DataPath, o.SyncEvery = t.TempDir(), 1
+	s := New(o, hclog.NewNullLogger())
+	topic, _, err := s.topic("t", false, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := topic.Channel("c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const finished = 3 * pinned
+	bodies := make([][]byte, finished+1)
+	for i := range bodies {
+		bodies[i] = []byte("m")
+	}
+	bodies[0] = []byte("late")
+	co := &consumer{timeout: int64(time.Hour), wake: make(chan struct{}, 1)}
+	if err := c.subscribe(co, 0); err != nil {
+		t.Fatal(err)
+	}
+	c.setReady(co, 2500)
+	if err := topic.Publish(bodies, 0); err != nil {
+		t.Fatal(err)
+	}
+	var late MessageID
+	for n := 0; n < len(bodies); {
+		batch := c.take(co, nil)
+		if len(batch) == 0 {
+			t.Fatalf("%d of %d messages were delivered", n, len(bodies))
+		}
+		n += len(batch)
+		var ids []MessageID
+		for _, d := range batch {
+			if string(d.body) == "late" {
+				late = d.id
+			} else {
+				ids = append(ids, d.id)
+			}
+		}
+		c.finish(co, ids, func(_ MessageID, err error) { t.Error(err) })
+	}
+	if err := c.requeue(co, late, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	c.take(co, nil) // takes nothing, and lets go of what can go
+	time.Sleep(2 * o.SyncTimeout)
+	crashed := filepath.Join(t.TempDir(), "crashed")
+	if err := os.CopyFS(crashed, os.DirFS(o.DataPath)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.closeTopics(); err != nil {
+		t.Error(err)
+	}
+	again := *o
+	again.DataPath = crashed
+	r := New(&again, hclog.NewNullLogger())
+	if err := r.load(); err != nil {
+		t.Fatal(err)
+	}
+	// What was read since the positions were written comes again, but not all of it.
+	if depth := r.FindTopic("t").FindChannel("c").stats(StatsFilter{}, newStream(o)).Depth; depth < 1 || depth > 2*pinned {
+		t.Errorf("after a crash %d messages come again, of %d", depth, finished)
+	}
+	if err := r.closeTopics(); err != nil {
+		t.Error(err)
+	}
+}
