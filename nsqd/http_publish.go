@@ -22,6 +22,8 @@ var (
 	errMessageTooBig = httpapi.NewError(http.StatusRequestEntityTooLarge, "MSG_TOO_BIG")
 	errBodyTooBig    = httpapi.NewError(http.StatusRequestEntityTooLarge, "BODY_TOO_BIG")
 
+	errNotWritten = httpapi.NewError(http.StatusServiceUnavailable, "WRITE_FAILED")
+
 	// errBodyBroken is stock's answer to a body that ends early, or stalls.
 	errBodyBroken = httpapi.NewError(http.StatusInternalServerError, "INTERNAL_ERROR")
 )
@@ -110,10 +112,20 @@ func (a *httpAPI) put(params url.Values, bodies [][]byte) (any, error) {
 	}
 	if len(bodies) > 0 {
 		if err := topic.Publish(bodies, delay); err != nil {
-			return nil, httpError(err)
+			return nil, a.publishError(err)
 		}
 	}
 	return "OK", nil
+}
+
+// publishError returns what the publisher sees. What the disk does not take is 503, as
+// in stock, which calls it EXITING: the message may be sent again, here or elsewhere.
+func (a *httpAPI) publishError(err error) error {
+	if errors.Is(err, ErrClosing) || errors.Is(err, errEmptyBody) {
+		return httpError(err)
+	}
+	a.log.Error("publish failed", "err", err)
+	return errNotWritten
 }
 
 // binary says whether the body of an /mpub has lengths in it, rather than lines. As
