@@ -162,3 +162,40 @@ func TestWhatIsMissingAtOpenIsReportedOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatIsMissingFromASegmentThatIsNotCountedIsReported cuts one between two
+// messages, which only who reads it can know.
+func TestWhatIsMissingFromASegmentThatIsNotCountedIsReported(t *testing.T) {
+	const size = 4 + 14
+	for _, tt := range []struct{ segment, keep, missing int }{{0, 2, 8}, {0, 5, 5}, {2, 5, 5}, {3, 1, 9}} {
+		dir := t.TempDir()
+		var r reports
+		o := Options{MaxBytesPerFile: 10 * size, MinMessage: 1, Failed: r.add}
+		q := mustOpen(t, dir, o)
+		all := numbered(0, 50)
+		mustPut(t, q, all...)
+		q.Next(2, 1000)
+		if err := q.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(filepath.Join(dir, segmentName(tt.segment)), int64(tt.keep*size)); err != nil {
+			t.Fatal(err)
+		}
+		q = mustOpen(t, dir, o)
+		mustPut(t, q, "after", "and more") // in a segment of their own
+		got := drain(t, q)
+		left := append([]string{}, all[2:10*tt.segment+tt.keep]...)
+		want(t, got, append(append(left, all[10*(tt.segment+1):]...), "after", "and more"))
+		d := damages(&r)
+		if len(d) != 1 || d[0].Reason != fmt.Sprintf("in the segments up to this one %d messages are missing", tt.missing) || d[0].File != segmentName(4) {
+			t.Errorf("%v: reported %v", tt, r.all())
+		}
+		if err := q.Close(); err != nil {
+			t.Fatal(err)
+		}
+		drain(t, mustOpen(t, dir, o))
+		if len(r.all()) != 1 {
+			t.Errorf("%v: reported again: %v", tt, r.all())
+		}
+	}
+}

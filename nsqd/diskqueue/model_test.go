@@ -23,6 +23,8 @@ func TestQueueIsAFIFO(t *testing.T) {
 			MinMessage:      22, MaxMessage: 100,
 			Hold: rapid.Bool().Draw(t, "hold"), SyncEvery: -1,
 		}
+		var r reports
+		o.Failed = r.add
 		if rapid.Bool().Draw(t, "plausible") {
 			o.Plausible = plausible
 		}
@@ -150,6 +152,11 @@ func TestQueueIsAFIFO(t *testing.T) {
 				}
 				if bad, _ := filepath.Glob(filepath.Join(dir, "*.bad")); len(bad) > 0 {
 					t.Fatalf("damage where there is none: %q", bad)
+				}
+				for _, d := range damages(&r) {
+					if d.Reason != "half a message at the end, cut off" {
+						t.Fatalf("damage where there is none: %v", d)
+					}
 				}
 			},
 		})

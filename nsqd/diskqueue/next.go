@@ -42,6 +42,7 @@ func (q *Queue) take(maxMessages, maxBytes int) (messages [][]byte, damage []err
 			return nil, damage, ErrClosed
 		}
 		q.advanceLocked()
+		damage = q.appendMissedLocked(damage)
 		head, tail := q.head, q.tailLocked()
 		var s *segment
 		if head != tail {
@@ -113,10 +114,19 @@ func (q *Queue) take(maxMessages, maxBytes int) (messages [][]byte, damage []err
 			q.holding += n
 		}
 		q.advanceLocked()
+		damage = q.appendMissedLocked(damage)
 		q.changedLocked()
 		q.mu.Unlock()
 		return messages, damage, nil
 	}
+}
+
+func (q *Queue) appendMissedLocked(damage []error) []error {
+	if q.missed != nil {
+		damage = append(damage, q.missed)
+		q.missed = nil
+	}
+	return damage
 }
 
 // locate has the window at offset of s. reason is not empty if the segment is
@@ -205,6 +215,7 @@ func (q *Queue) shrink(s *segment, end int64) error {
 	d := &Damage{File: q.file(s.number), From: end, To: s.size, Reason: "the file is shorter than it was, or gone"}
 	end = max(end, q.head.offset)
 	s.size = end
+	q.skipped = true
 	if q.segments[len(q.segments)-1] == s {
 		q.sealed = true
 	}
@@ -215,6 +226,7 @@ func (q *Queue) shrink(s *segment, end int64) error {
 func (q *Queue) skip(s *segment, from, to int64, reason string) error {
 	q.mu.Lock()
 	q.head.offset = to
+	q.skipped = true
 	if q.segments[len(q.segments)-1] == s {
 		// What is put from now on must not depend on what this segment holds.
 		q.sealed = true

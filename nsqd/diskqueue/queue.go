@@ -142,12 +142,14 @@ type Queue struct {
 	held     []held
 	holding  int64 // messages in held
 	depth    int64
-	sealed   bool   // the last segment gets no more
-	out      file   // the last segment, if open; replaced only under writing
-	rolled   []file // earlier ones, which the next round syncs and closes
-	created  bool   // a segment was, since the folder was synced
-	moved    bool   // the positions are others than in the meta file
-	full     bool   // a Put found the disk full: the next round gives back what it can
+	skipped  bool    // damage was reported that made the depth wrong, perhaps
+	missed   *Damage // that the next Next reports
+	sealed   bool    // the last segment gets no more
+	out      file    // the last segment, if open; replaced only under writing
+	rolled   []file  // earlier ones, which the next round syncs and closes
+	created  bool    // a segment was, since the folder was synced
+	moved    bool    // the positions are others than in the meta file
+	full     bool    // a Put found the disk full: the next round gives back what it can
 
 	batch    *batch // what was put since the last round began
 	running  *batch // what the round in progress covers; nil: none is
@@ -283,7 +285,7 @@ func (q *Queue) drop(meta bool) error {
 func (q *Queue) clear() ([]*segment, state) {
 	files, segments := q.openLocked(), q.segments
 	q.segments, q.held, q.holding, q.depth = nil, nil, 0, 0
-	q.sealed = false
+	q.sealed, q.skipped, q.missed = false, false, nil
 	q.head = position{segment: q.next}
 	q.moved = true
 	s := q.stateLocked()
@@ -365,6 +367,12 @@ func (q *Queue) advanceLocked() {
 			s.left = 0
 			q.moved = true
 		}
+		if s.left == unknown {
+			s.left = 0
+			if i+1 == len(q.segments) || q.segments[i+1].left != unknown {
+				q.settleDepthLocked(s, q.segments[i+1:])
+			}
+		}
 		if i+1 == len(q.segments) {
 			if q.depth != 0 {
 				q.depth = 0
@@ -373,6 +381,24 @@ func (q *Queue) advanceLocked() {
 			return
 		}
 		q.head = position{segment: q.segments[i+1].number}
+		q.moved = true
+	}
+}
+
+// settleDepthLocked makes the depth exact when Next has passed last, the last of
+// the segments that were not counted: only now it is known whether they had as
+// many messages as the meta file said.
+func (q *Queue) settleDepthLocked(last *segment, rest []*segment) {
+	var depth int64
+	for _, s := range rest {
+		depth += s.left
+	}
+	missing := q.depth - depth
+	if missing > 0 && !q.skipped {
+		q.missed = &Damage{File: q.file(last.number), Reason: fmt.Sprintf("in the segments up to this one %d messages are missing", missing)}
+	}
+	if missing != 0 {
+		q.depth = depth
 		q.moved = true
 	}
 }

@@ -183,7 +183,10 @@ func (q *Queue) giveBack() bool {
 		return false
 	}
 	q.full = true
-	q.round(q.beginLocked(), true, false) // which reports
+	b := q.beginLocked()
+	// After Close the files may be another queue's. A Close that comes now waits
+	// for this round.
+	q.round(b, !q.closed, false) // which reports
 	return true
 }
 
