@@ -75,7 +75,7 @@
 //	               what they know of a topic
 //	metadata.go    nsqd.dat
 //	http.go        the HTTP API, with http_*.go
-//	stats.go       what /stats, metrics.go and statsd.go show
+//	stats.go       what /stats, metrics.go and statsd.go show; memory.go
 //	drain.go       a soft end
 //	health.go      what is wrong with the disk
 //	options.go     all options; validate.go what they may be
