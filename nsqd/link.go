@@ -248,6 +248,11 @@ func (c *conversation) write(ctx context.Context) error {
 	if err := c.catchUp(ctx); err != nil {
 		return err
 	}
+	// Our nsqlookupd takes the first PING for the end of the replay, and then what it
+	// has of earlier connections for settled.
+	if err := c.send(ctx, []command{{line: "PING"}}); err != nil {
+		return err
+	}
 	ping := time.NewTicker(pingInterval)
 	defer ping.Stop()
 	for {

@@ -196,7 +196,7 @@ func TestLinkTellsWhatIsThereAndWhatChanges(t *testing.T) {
 		l, lines := newTestLinks(t, network, has, "lookupd:4160")
 		l.open()
 		c := lookupd.accept().welcome()
-		c.obey("REGISTER a x", "REGISTER b", "REGISTER c y")
+		c.obey("REGISTER a x", "REGISTER b", "REGISTER c y", "PING")
 		for _, n := range []notice{
 			{registration{"d", ""}, true}, {registration{"d", "z"}, true}, {registration{"a", "x"}, false}, {registration{"d", ""}, false}, {registration{"d", ""}, true},
 		} {
@@ -209,7 +209,7 @@ func TestLinkTellsWhatIsThereAndWhatChanges(t *testing.T) {
 		before := time.Now()
 		c.conn.Close()
 		c = lookupd.accept().welcome()
-		c.obey("REGISTER a", "REGISTER b", "REGISTER c y", "REGISTER d")
+		c.obey("REGISTER a", "REGISTER b", "REGISTER c y", "REGISTER d", "PING")
 		if took := time.Since(before); took > minBackoff {
 			t.Errorf("registered again after %v, want at most %v", took, minBackoff)
 		}
@@ -238,6 +238,7 @@ func TestLinkPingsAndGivesUpOnSilence(t *testing.T) {
 		l.open()
 		c := lookupd.accept().welcome()
 		begun := time.Now()
+		c.obey("PING") // the end of the replay
 		for range 3 {
 			c.obey("PING")
 		}
