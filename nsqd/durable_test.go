@@ -197,3 +197,31 @@ func holdsUpNobody(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A publish that comes too late for a channel that is being deleted misses it, and
+// nobody is ill.
+func TestDeletedChannelIsNotIll(t *testing.T) {
+	o := DefaultOptions()
+	o.DataPath, o.MemQueueSize = t.TempDir(), 0
+	s := New(o, hclog.NewNullLogger())
+	topic, _, err := s.topic("t", false, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := topic.Channel("c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := topic.DeleteChannel("c"); err != nil {
+		t.Fatal(err)
+	}
+	if err := fanOut([]*Channel{c}, s.ids.newMessages([][]byte{[]byte("m")}, time.Now(), 0)); err != nil {
+		t.Errorf("publish to a deleted channel: %v", err)
+	}
+	if err := s.Health(); err != nil {
+		t.Errorf("health is %v", err)
+	}
+	if err := s.closeTopics(); err != nil {
+		t.Error(err)
+	}
+}

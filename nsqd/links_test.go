@@ -305,7 +305,7 @@ func TestBadAnswersEndTheConnection(t *testing.T) {
 		{"an error to IDENTIFY", frame("E_BAD_BODY IDENTIFY missing fields"), true, "IDENTIFY - E_BAD_BODY IDENTIFY missing fields"},
 		{"an error to REGISTER", frame(welcome) + frame("E_INVALID no"), false, "REGISTER a - E_INVALID no"},
 		{"JSON to REGISTER", frame(welcome) + frame(welcome), false, "REGISTER a - {"},
-		{"too many answers", frame(welcome) + frame("OK") + frame("OK"), false, "connection closed - an answer to nothing: OK"},
+		{"too many answers", frame(welcome) + frame("OK") + frame("OK") + frame("OK"), false, "connection closed - an answer to nothing: OK"},
 		{"half an answer", frame(welcome) + "\x00\x00\x00\x02O", true, "REGISTER a - failed to read body: unexpected EOF"},
 		{"half an answer, and silence", frame(welcome) + "\x00\x00\x00\x02O", false, "REGISTER a - no answer within 5s"},
 		{"nothing", "", true, "IDENTIFY - nsqlookupd has closed the connection"},
@@ -320,7 +320,7 @@ func TestBadAnswersEndTheConnection(t *testing.T) {
 				l.open()
 				c := lookupd.accept()
 				c.hello()
-				c.expect("REGISTER a")
+				c.expect("REGISTER a", "PING")
 				c.conn.Write([]byte(tt.answer))
 				if tt.close {
 					c.conn.Close()
@@ -512,8 +512,8 @@ func TestSetKeepsWhatStays(t *testing.T) {
 		l, lines := newTestLinks(t, network, &having{all: []registration{{"x", ""}}}, "a:1", "b:1", "a:1")
 		l.open()
 		toA, toB := a.accept().welcome(), b.accept().welcome()
-		toA.obey("REGISTER x")
-		toB.obey("REGISTER x")
+		toA.obey("REGISTER x", "PING")
+		toB.obey("REGISTER x", "PING")
 		if got := l.addresses(); !slices.Equal(got, []string{"a:1", "b:1"}) {
 			t.Errorf("addresses %v", got)
 		}
@@ -551,6 +551,7 @@ func TestOneThatHangsHoldsUpNobody(t *testing.T) {
 		for _, r := range has.all {
 			c.obey("REGISTER " + r.topic + " c")
 		}
+		c.obey("PING")
 		l.notify("new", "", true)
 		c.obey("REGISTER new")
 		l.close()

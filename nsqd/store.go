@@ -72,8 +72,11 @@ const maxPooled = 1 << 20
 func (s *store) put(messages []*Message) (err error) {
 	defer func() {
 		if err != nil {
+			closed := errors.Is(err, diskqueue.ErrClosed) // deleted meanwhile: nobody is ill
 			err = fmt.Errorf("write to the disk queue of %s: %w", s.name, err)
-			s.health.failed(s.name, err)
+			if !closed {
+				s.health.failed(s.name, err)
+			}
 			return
 		}
 		s.health.succeeded(s.name)
@@ -99,8 +102,11 @@ func (s *store) put(messages []*Message) (err error) {
 func (s *store) next() ([]*Message, error) {
 	bodies, err := s.queue.Next(readMessages, readSizeLimit)
 	if err != nil {
+		closed := errors.Is(err, diskqueue.ErrClosed)
 		err = fmt.Errorf("read from the disk queue of %s: %w", s.name, err)
-		s.health.failed(s.name, err)
+		if !closed {
+			s.health.failed(s.name, err)
+		}
 		return nil, err
 	}
 	messages := make([]Message, len(bodies))
