@@ -23,7 +23,7 @@ type backlog struct {
 	diskInUse  bool                   // see lockDisk
 	diskFree   *sync.Cond             // diskInUse has become false
 	held       held                   // of a durable store
-	moved      map[MessageID]*Message // in memory, and on disk anew where they hold up nobody; see move
+	known      map[MessageID]*Message // those in held, and those whose copies are still to be read, see move
 	releasable int64                  // messages to be released when the disk is had next
 }
 
@@ -103,17 +103,24 @@ func (b *backlog) read() ([]*Message, error) {
 }
 
 // hold notes that the messages were read, and returns those that are not here
-// already. mu is held.
+// already: of a message that was moved there are two on disk, also after a crash. mu
+// is held.
 func (b *backlog) hold(messages []*Message) []*Message {
+	if b.known == nil {
+		b.known = make(map[MessageID]*Message)
+	}
 	fresh := messages[:0]
 	for _, m := range messages {
 		m.ticket = b.held.add()
-		known := b.moved[m.ID]
+		known := b.known[m.ID]
 		if known == nil {
+			b.known[m.ID] = m
 			fresh = append(fresh, m)
 			continue
 		}
-		delete(b.moved, m.ID)
+		if known.ticket != 0 {
+			b.releasable += b.held.finish(known.ticket)
+		}
 		known.ticket = m.ticket
 		if known.over {
 			b.done(known)
@@ -170,24 +177,46 @@ func (b *backlog) move(messages, copies []*Message) error {
 	if err != nil {
 		return err
 	}
-	if b.moved == nil {
-		b.moved = make(map[MessageID]*Message)
-	}
-	for _, m := range messages {
-		b.moved[m.ID] = m
+	for i, m := range messages {
 		if !m.over {
 			b.releasable += b.held.finish(m.ticket)
 		}
 		m.ticket = 0
+		b.known[m.ID] = m
+		if until := copies[i].notBefore; until != 0 {
+			m.notBefore = until // which is in the file of deadlines now
+		}
 	}
 	return nil
+}
+
+// letGo tells the disk of what is done with, once that is much or all. mu is held,
+// but not meanwhile. It says whether it did: who came for the disk meanwhile has to be
+// woken.
+func (b *backlog) letGo() bool {
+	if b.releasable == 0 || b.diskInUse || b.releasable < readMessages && b.held.span() > 0 {
+		return false
+	}
+	b.lockDisk()
+	defer b.unlockDisk()
+	release := b.releasable
+	b.releasable = 0
+	b.mu.Unlock()
+	b.store.queue.Release(release)
+	b.mu.Lock()
+	return true
 }
 
 // done notes that the message is finished, or dropped. mu is held.
 func (b *backlog) done(m *Message) {
 	m.over = true
-	if m.ticket != 0 {
-		b.releasable += b.held.finish(m.ticket)
+	if m.ticket == 0 { // not held; or moved, and its copy is still to come
+		return
+	}
+	b.releasable += b.held.finish(m.ticket)
+	delete(b.known, m.ID)
+	if m.notBefore != 0 {
+		b.store.until.take(m.ID)
 	}
 }
 
@@ -203,7 +232,7 @@ func (b *backlog) empty(meanwhile func()) error {
 		meanwhile()
 	}
 	b.held.forget() // the queue forgets too
-	b.moved = nil
+	b.known = nil
 	b.releasable = 0
 	if b.store == nil {
 		return nil
@@ -221,7 +250,7 @@ func (b *backlog) close(messages []*Message) error {
 		return nil
 	}
 	// A copy of those that were moved is on disk already.
-	messages = slices.DeleteFunc(messages, func(m *Message) bool { return b.moved[m.ID] == m })
+	messages = slices.DeleteFunc(messages, func(m *Message) bool { return m.ticket == 0 && b.known[m.ID] == m })
 	var err error
 	for len(messages) > 0 && err == nil {
 		n := min(len(messages), readMessages)

@@ -332,6 +332,9 @@ func (c *Channel) finish(co *consumer, ids []MessageID, failed func(MessageID, e
 			c.latency.add(wall - m.Timestamp)
 		}
 	}
+	if c.backlog.letGo() {
+		c.rouse(len(c.idle))
+	}
 }
 
 // requeue gives the message back, to be delivered after delay.
@@ -484,7 +487,11 @@ func (c *Channel) SetPaused(paused bool) error {
 
 // Empty drops what waits, is deferred or is in flight.
 func (c *Channel) Empty() error {
-	return c.backlog.empty(c.forget)
+	err := c.backlog.empty(c.forget)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rouse(len(c.idle)) // who found the disk in use
+	return err
 }
 
 // forget drops what is deferred and in flight. mu is held.

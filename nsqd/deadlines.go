@@ -131,6 +131,13 @@ func (d *deadlines) len() int {
 	return len(d.byID)
 }
 
+// get returns until when the message is deferred; 0 if it is not.
+func (d *deadlines) get(id MessageID) int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.byID[id]
+}
+
 // take forgets until when the message is deferred, and returns it; 0 if it is not.
 func (d *deadlines) take(id MessageID) int64 {
 	d.mu.Lock()

@@ -225,3 +225,85 @@ func TestDeletedChannelIsNotIll(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A deferred message keeps its time over crashes at any moment: after it was moved
+// and before the positions say so, and after other deadlines have been written.
+func TestDeferredMessageOverCrashes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := DefaultOptions()
+		o.DataPath, o.SyncEvery = t.TempDir(), 1
+		dir := t.TempDir()
+		begin := func(n int) (*Server, *Topic, *Channel, *consumer) {
+			t.Helper()
+			if n > 0 { // the one before is not closed: it crashes
+				crashed := filepath.Join(dir, strings.Repeat("x", n))
+				if err := os.CopyFS(crashed, os.DirFS(o.DataPath)); err != nil {
+					t.Fatal(err)
+				}
+				o.DataPath = crashed
+			}
+			opts := *o
+			s := New(&opts, hclog.NewNullLogger())
+			if err := s.load(); err != nil {
+				t.Fatal(err)
+			}
+			topic, _, err := s.topic("t", false, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := topic.Channel("c")
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.backlog.pins = 20
+			co := &consumer{timeout: int64(time.Minute), wake: make(chan struct{}, 1)}
+			if err := c.subscribe(co, 0); err != nil {
+				t.Fatal(err)
+			}
+			c.setReady(co, 2500)
+			t.Cleanup(func() { s.closeTopics() })
+			return s, topic, c, co
+		}
+		publish := func(topic *Topic, n int, body string, delay time.Duration) {
+			t.Helper()
+			for range n {
+				if err := topic.Publish([][]byte{[]byte(body)}, delay); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		// drain finishes what is delivered, and returns how often that was the late one.
+		drain := func(c *Channel, co *consumer) (late int) {
+			for batch := c.take(co, nil); len(batch) > 0; batch = c.take(co, nil) {
+				for _, d := range batch {
+					if string(d.body) == "late" {
+						late++
+					}
+					c.finish(co, []MessageID{d.id}, func(_ MessageID, err error) { t.Error(err) })
+				}
+			}
+			return late
+		}
+
+		_, topic, c, co := begin(0)
+		publish(topic, 1, "late", time.Hour)
+		for n := 1; n <= 3; n++ {
+			publish(topic, 100, "m", 0)
+			for range 4 { // more deadlines, which make their file be written anew
+				publish(topic, 1, "soon", time.Millisecond)
+			}
+			if drain(c, co) > 0 {
+				t.Fatalf("the deferred message is delivered early, after %d crashes", n-1)
+			}
+			_, topic, c, co = begin(n)
+		}
+		if drain(c, co) > 0 {
+			t.Fatal("the deferred message is delivered early")
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if late := drain(c, co); late != 1 {
+			t.Errorf("after its time the deferred message is delivered %d times, want once", late)
+		}
+	})
+}

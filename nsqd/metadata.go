@@ -75,7 +75,7 @@ func (s *Server) load() error {
 	}
 	saved, err := decodeMetadata(b)
 	if err != nil {
-		return fmt.Errorf("failed to parse metadata in %s - %w", path, err)
+		return fmt.Errorf("failed to parse metadata in %s - %w (restore it, or remove it to begin without topics)", path, err)
 	}
 	s.metadata.found = true
 	for _, st := range saved.Topics {

@@ -116,7 +116,11 @@ func (s *store) next() ([]*Message, error) {
 		if err := m.decode(b); err != nil {
 			return nil, err // the queue returns nothing that is shorter than a header
 		}
-		m.notBefore = s.until.take(m.ID)
+		if s.durable { // it stays on disk, and so does its deadline, until it is done
+			m.notBefore = s.until.get(m.ID)
+		} else {
+			m.notBefore = s.until.take(m.ID)
+		}
 		batch[i] = m
 	}
 	return batch, nil
