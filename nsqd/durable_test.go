@@ -289,6 +289,9 @@ func TestDeferredMessageOverCrashes(t *testing.T) {
 		publish(topic, 1, "late", time.Hour)
 		for n := 1; n <= 3; n++ {
 			publish(topic, 100, "m", 0)
+			if drain(c, co) > 0 {
+				t.Fatalf("the deferred message is delivered early, after %d crashes", n-1)
+			}
 			for range 4 { // more deadlines, which make their file be written anew
 				publish(topic, 1, "soon", time.Millisecond)
 			}
