@@ -229,6 +229,12 @@ func TestDeletedChannelIsNotIll(t *testing.T) {
 // A deferred message keeps its time over crashes at any moment: after it was moved
 // and before the positions say so, and after other deadlines have been written.
 func TestDeferredMessageOverCrashes(t *testing.T) {
+	for name, pins := range map[string]int{"moved": 20, "in its place": pinned} {
+		t.Run(name, func(t *testing.T) { deferredOverCrashes(t, pins) })
+	}
+}
+
+func deferredOverCrashes(t *testing.T, pins int) {
 	synctest.Test(t, func(t *testing.T) {
 		o := DefaultOptions()
 		o.DataPath, o.SyncEvery = t.TempDir(), 1
@@ -255,7 +261,7 @@ func TestDeferredMessageOverCrashes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.backlog.pins = 20
+			c.backlog.pins = pins
 			co := &consumer{timeout: int64(time.Minute), wake: make(chan struct{}, 1)}
 			if err := c.subscribe(co, 0); err != nil {
 				t.Fatal(err)
