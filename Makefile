@@ -36,7 +36,7 @@ interop: ## stock NSQ against our binaries, as processes
 interop-race: ## as interop, with our daemon built with the race detector (a C compiler)
 	go test -C interop -count=1 -timeout 10m ./... -race-ours
 
-bench: ## a table of ratios to stock NSQ, in artefacts/ too; ten minutes of both cores (BENCH=-list)
+bench: ## a table of ratios to stock NSQ, in artefacts/ too; a quarter of an hour of both cores (BENCH=-list)
 	go run -C interop ./bench $(BENCH)
 
 generate: ## the Go code of the .proto files (protoc)
