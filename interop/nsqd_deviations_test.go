@@ -92,7 +92,7 @@ func TestNSQDDeviations(t *testing.T) {
 		},
 		{
 			name:  "a DPUB so far away that milliseconds overflow",
-			why:   "stock takes it for now",
+			why:   "in stock it wraps to a short delay",
 			ask:   last("a", magicV2+dpub("t", wraps, "x")),
 			stock: `: "OK" closed$`,
 			ours:  `: error "E_INVALID DPUB timeout \d+ out of range 0-3600000" closed$`,
@@ -121,14 +121,14 @@ func TestNSQDDeviations(t *testing.T) {
 		},
 		{
 			name:  "a deferred /pub so far away that milliseconds overflow",
-			why:   "stock takes it for now",
+			why:   "in stock it wraps to a short delay",
 			ask:   call("POST", "/pub?topic=t&defer="+wraps, "x"),
 			stock: ": 200\n",
 			ours:  ": 400\n(?s).*INVALID_DEFER",
 		},
 		{
 			name:   "a REQ so far away that milliseconds overflow",
-			why:    "stock takes it for now, where it should be clamped to --max-req-timeout",
+			why:    "in stock it wraps to a short delay, where it should be clamped to --max-req-timeout",
 			before: []step{send("s", 1, magicV2+"SUB t c\n"), send("s", 1, "RDY 1\n"+barrier), send("s", 2, pub("t", "x")), send("s", 1, "RDY 0\nREQ <x> "+wraps+"\n"+barrier)},
 			ask:    quietStats,
 			stock:  `"deferred_count":[01],"depth":[01]`,

@@ -45,6 +45,7 @@ func (b *backlog) put(batch []*Message) (inMemory []*Message, err error) {
 	b.mu.Unlock()
 	if room < len(batch) && b.store != nil {
 		if err := b.store.put(batch[room:]); err != nil {
+			b.store.forget(batch[room:])
 			b.mu.Lock()
 			b.reserved -= room
 			b.mu.Unlock()

@@ -95,11 +95,19 @@ func (d *deadlines) append(records []byte) error {
 		d.file = f
 		return syncDir(filepath.Dir(d.path))
 	}
-	if _, err := d.file.Write(records); err != nil {
+	_, err := d.file.Write(records)
+	if err == nil {
+		err = d.file.Sync()
+	}
+	if err != nil {
+		// Half a record may be there, behind which none could be read: the next are
+		// written with all others, anew.
+		d.file.Close()
+		d.file = nil
 		return err
 	}
 	d.records += len(records) / deadlineSize
-	return d.file.Sync()
+	return nil
 }
 
 // rewrite replaces the file by one with the records that are needed, or by none.

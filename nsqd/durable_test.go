@@ -316,3 +316,41 @@ func deferredOverCrashes(t *testing.T, pins int) {
 		}
 	})
 }
+
+// A deadline that is not written whole spoils none of those that are written later;
+// and what was not taken is not remembered.
+func TestDeadlineThatIsNotWritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "deadlines")
+	d, err := openDeadlines(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	message := func(id string) []*Message { return []*Message{{ID: MessageID([]byte(id)), notBefore: 7}} }
+	if err := d.add(message("0000000000000001"), true); err != nil {
+		t.Fatal(err)
+	}
+	whole := d.file
+	if _, err := whole.Write([]byte("half")); err != nil {
+		t.Fatal(err)
+	}
+	whole.Close() // the next write fails behind half a record
+	if err := d.add(message("0000000000000002"), true); err == nil {
+		t.Fatal("a write to a closed file is no error")
+	}
+	(&store{until: d}).forget(message("0000000000000002"))
+	if err := d.add(message("0000000000000003"), true); err != nil {
+		t.Fatal(err)
+	}
+	read, err := openDeadlines(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]int64{"0000000000000001": 7, "0000000000000002": 0, "0000000000000003": 7} {
+		if got := read.get(MessageID([]byte(id))); got != want {
+			t.Errorf("%s is deferred until %d, want %d", id, got, want)
+		}
+	}
+	if err := d.close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -98,6 +98,15 @@ func (s *store) put(messages []*Message) (err error) {
 	return s.queue.PutFrames(b, len(messages)) // which syncs, if durable
 }
 
+// forget drops the deadlines of new messages that put has not taken.
+func (s *store) forget(messages []*Message) {
+	for _, m := range messages {
+		if m.notBefore != 0 {
+			s.until.take(m.ID)
+		}
+	}
+}
+
 // next takes some of the messages from the head of the queue; none is no error.
 func (s *store) next() ([]*Message, error) {
 	bodies, err := s.queue.Next(readMessages, readSizeLimit)
