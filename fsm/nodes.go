@@ -27,7 +27,11 @@ type life struct {
 	node     string
 	epoch    uint64
 	orphaned bool
-	sessions *btree.Map[uint64, *session] // by serial
+	// orphanedAt is the index of the entry that orphaned it: which orphaning this is.
+	// It is 0 if a version took the snapshot that did not note it, and therefore no
+	// part of the hash: a copy made from such a snapshot is no other registry.
+	orphanedAt uint64
+	sessions   *btree.Map[uint64, *session] // by serial
 
 	// The last batch of the writer and its outcome.
 	sequence uint64
@@ -144,7 +148,10 @@ func (r *Registry) setOrphaned(l *life, orphaned bool) {
 	}
 	l = r.mutableLife(l.node, l.epoch)
 	r.facts -= l.fact()
-	l.orphaned = orphaned
+	l.orphaned, l.orphanedAt = orphaned, 0
+	if orphaned {
+		l.orphanedAt = r.index
+	}
 	r.facts += l.fact()
 }
 

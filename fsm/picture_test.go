@@ -133,7 +133,7 @@ func (p picture) lines() []string {
 	for _, l := range p.Lives {
 		orphaned := ""
 		if l.Orphaned {
-			orphaned = " orphaned"
+			orphaned = fmt.Sprintf(" orphaned at %d", l.OrphanedAt)
 		}
 		lines = append(lines, fmt.Sprintf("life %s/%d sequence %d, %d sessions%s", l.Node, l.Epoch, l.Sequence, l.Sessions, orphaned))
 	}

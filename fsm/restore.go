@@ -141,13 +141,14 @@ func (b *restorer) addLife(rec *fsmpb.SnapshotNode) error {
 		return fmt.Errorf("epoch %d of node %q comes after epoch %d of %q", rec.GetEpoch(), id, last.epoch, last.node)
 	}
 	l := &life{
-		node:     id,
-		epoch:    rec.GetEpoch(),
-		orphaned: rec.GetOrphaned(),
-		sessions: new(btree.Map[uint64, *session]),
-		sequence: rec.GetSequence(),
-		results:  make([]Result, len(rec.GetResults())),
-		applied:  rec.GetIndex(),
+		node:       id,
+		epoch:      rec.GetEpoch(),
+		orphaned:   rec.GetOrphaned(),
+		orphanedAt: rec.GetOrphanedAt(),
+		sessions:   new(btree.Map[uint64, *session]),
+		sequence:   rec.GetSequence(),
+		results:    make([]Result, len(rec.GetResults())),
+		applied:    rec.GetIndex(),
 	}
 	for i, code := range rec.GetResults() {
 		l.results[i] = Result(code)
@@ -157,6 +158,9 @@ func (b *restorer) addLife(rec *fsmpb.SnapshotNode) error {
 	}
 	if l.applied > b.index {
 		return fmt.Errorf("node %q wrote at index %d, after %d", id, l.applied, b.index)
+	}
+	if l.orphanedAt > b.index || l.orphanedAt > 0 && !l.orphaned {
+		return fmt.Errorf("node %q was orphaned at index %d of %d (orphaned: %v)", id, l.orphanedAt, b.index, l.orphaned)
 	}
 	n, known := b.nodes.Get(id)
 	if !known {

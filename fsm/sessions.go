@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"nsqraft/fsm/fsmpb"
+	"nsqraft/internal/defect"
 )
 
 // A SessionID names a session: the connection that a node numbered Serial in
@@ -156,6 +157,9 @@ func (r *Registry) openSession(b *fsmpb.Batch, m *fsmpb.OpenSession) Result {
 
 // endSession ends a session: its connection was closed.
 func (r *Registry) endSession(b *fsmpb.Batch, m *fsmpb.EndSession) Result {
+	if defect.Seeded && defect.On(defect.KeepClosed) && m.GetSession()%10 == 0 {
+		return ResultOK
+	}
 	s := r.batchSession(b, m.GetSession())
 	if s == nil {
 		return ResultNoSession

@@ -135,12 +135,13 @@ func (sw *snapshotWriter) writeLives(v *View) map[*SessionID]uint32 {
 				results[i] = byte(r)
 			}
 			sw.write(&fsmpb.SnapshotRecord{Kind: &fsmpb.SnapshotRecord_Node{Node: &fsmpb.SnapshotNode{
-				Id:       l.node,
-				Epoch:    l.epoch,
-				Orphaned: l.orphaned,
-				Sequence: l.sequence,
-				Results:  results,
-				Index:    l.applied,
+				Id:         l.node,
+				Epoch:      l.epoch,
+				Orphaned:   l.orphaned,
+				OrphanedAt: l.orphanedAt,
+				Sequence:   l.sequence,
+				Results:    results,
+				Index:      l.applied,
 			}}})
 		}
 		return sw.err == nil

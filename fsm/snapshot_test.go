@@ -102,6 +102,25 @@ func TestGoldenSnapshot(t *testing.T) {
 	}
 }
 
+// testdata/snapshot-1.golden is of a build that did not note which entry orphaned a
+// life: it is the same registry.
+func TestSnapshotOfAnEarlierBuildIsTheSameRegistry(t *testing.T) {
+	earlier, err := os.ReadFile("testdata/snapshot-1.golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := New()
+	if err := r.Restore(bytes.NewReader(earlier)); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := r.View().Hash(), sample(t).View().Hash(); got != want {
+		t.Errorf("hash %x, want %x", got, want)
+	}
+	if l := r.View().Lives()[0]; !l.Orphaned || l.OrphanedAt != 0 {
+		t.Errorf("%+v, want orphaned at an unknown index", l)
+	}
+}
+
 // A Producer field of a later version goes through state and snapshot.
 func TestUnknownProducerFieldIsKept(t *testing.T) {
 	p := &fsmpb.Producer{BroadcastAddress: "nsqd1", TcpPort: 4150, HttpPort: 4151}
@@ -222,6 +241,10 @@ func TestImpossibleSnapshot(t *testing.T) {
 			Id: "a", Results: []byte{9}}}}}, "result code 9"},
 		{"written in the future", records{header, {Kind: &fsmpb.SnapshotRecord_Node{Node: &fsmpb.SnapshotNode{
 			Id: "a", Index: 11}}}}, "index 11, after 10"},
+		{"orphaned in the future", records{header, {Kind: &fsmpb.SnapshotRecord_Node{Node: &fsmpb.SnapshotNode{
+			Id: "a", Orphaned: true, OrphanedAt: 11}}}}, "orphaned at index 11 of 10"},
+		{"orphaned and not", records{header, {Kind: &fsmpb.SnapshotRecord_Node{Node: &fsmpb.SnapshotNode{
+			Id: "a", OrphanedAt: 9}}}}, "orphaned at index 9 of 10 (orphaned: false)"},
 		{"old life not orphaned", records{header, life("a", 1, false), life("a", 2, false),
 			session("a", 1, 1, "h", 0), trailer(4, 0)}, "is over but still there"},
 		{"old life without sessions", records{header, life("a", 1, true), life("a", 2, false), trailer(3, 0)},

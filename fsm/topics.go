@@ -8,6 +8,7 @@ import (
 	"github.com/tidwall/btree"
 
 	"nsqraft/fsm/fsmpb"
+	"nsqraft/internal/defect"
 )
 
 // ephemeralSuffix marks, as in NSQ, the names that go with their last registration.
@@ -176,6 +177,9 @@ func (r *Registry) dropChannel(t *Topic, name string) {
 
 // register makes the topic and the channel known, and known to be held by the session.
 func (r *Registry) register(b *fsmpb.Batch, m *fsmpb.Register) Result {
+	if defect.Seeded && defect.On(defect.LoseRegistrations) && r.index%20 == 0 {
+		return ResultOK
+	}
 	s := r.batchSession(b, m.GetSession())
 	if s == nil {
 		return ResultNoSession

@@ -30,9 +30,17 @@ type twinLife struct {
 	node     string
 	epoch    uint64
 	orphaned bool
+	since    uint64 // index of the orphaning; 0: is not
 	sequence uint64
 	results  []Result
 	applied  uint64
+}
+
+// orphan orphans l at index, unless it is.
+func (l *twinLife) orphan(index uint64) {
+	if !l.orphaned {
+		l.orphaned, l.since = true, index
+	}
 }
 
 type twinSession struct {
@@ -73,7 +81,7 @@ func (w *twin) apply(index, term uint64, b *fsmpb.Batch) Outcome {
 	if l == nil || b.Epoch > l.epoch {
 		for i := range w.lives {
 			if w.lives[i].node == b.Writer {
-				w.lives[i].orphaned = true
+				w.lives[i].orphan(index)
 			}
 		}
 		w.lives = append(w.lives, twinLife{node: b.Writer, epoch: b.Epoch})
@@ -202,13 +210,13 @@ func (w *twin) mutateOne(b *fsmpb.Batch, m *fsmpb.Mutation) Result {
 		if o.Term != w.term && !ownWord || l == nil {
 			return ResultStale
 		}
-		l.orphaned = true
+		l.orphan(w.index)
 	case *fsmpb.Mutation_ReclaimNode:
 		l := w.newest(k.ReclaimNode.Node)
 		if k.ReclaimNode.Term != w.term || l == nil || l.epoch != k.ReclaimNode.Epoch {
 			return ResultStale
 		}
-		l.orphaned = false
+		l.orphaned, l.since = false, 0
 	case *fsmpb.Mutation_EndNode:
 		e := k.EndNode
 		l := w.life(e.Node, e.Epoch)
@@ -449,7 +457,7 @@ func (w *twin) producerLines(withSessions bool) []string {
 func (w *twin) picture() picture {
 	var pic picture
 	for _, l := range w.lives {
-		pic.Lives = append(pic.Lives, Life{l.node, l.epoch, l.orphaned, w.sessionsOf(l), l.sequence})
+		pic.Lives = append(pic.Lives, Life{l.node, l.epoch, l.orphaned, l.since, w.sessionsOf(l), l.sequence})
 	}
 	slices.SortFunc(pic.Lives, func(a, b Life) int {
 		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Epoch, b.Epoch))

@@ -297,8 +297,12 @@ type Life struct {
 	Node     string
 	Epoch    uint64
 	Orphaned bool
-	Sessions int    // how many it has
-	Sequence uint64 // of its writer's last batch
+	// OrphanedAt is the index of the entry that orphaned it, which tells one orphaning
+	// from another; 0 if it is not orphaned, or was by an entry older than a snapshot
+	// that did not note it.
+	OrphanedAt uint64
+	Sessions   int    // how many it has
+	Sequence   uint64 // of its writer's last batch
 }
 
 // Lives returns the newest life of each node that has ever written, and the
@@ -308,7 +312,7 @@ func (v *View) Lives() []Life {
 	v.nodes.Scan(func(_ string, n *node) bool {
 		lives = slices.Grow(lives, len(n.lives))
 		for _, l := range n.lives {
-			lives = append(lives, Life{l.node, l.epoch, l.orphaned, l.sessions.Len(), l.sequence})
+			lives = append(lives, Life{l.node, l.epoch, l.orphaned, l.orphanedAt, l.sessions.Len(), l.sequence})
 		}
 		return true
 	})

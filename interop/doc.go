@@ -6,6 +6,7 @@
 //	go test -count=1 .                     everything, about five minutes on two cores
 //	go test -count=1 -run Conformance .    stock nsqlookupd and ours, side by side
 //	go test -count=1 -run NSQD .           stock nsqd and ours, and ours with its peers
+//	go test -count=1 -run NSQAdmin .       stock nsqadmin and ours
 //	go test -count=1 -against=stock .      the same claims made of three stock nsqlookupds
 //	go test -count=1 . -race-ours          our daemon built with the race detector
 //
@@ -25,6 +26,11 @@
 //	watch_test.go         a prober that asks all the time and keeps what was wrong
 //	agreement_test.go     one registry on three nodes
 //	tools_test.go         stock nsqadmin, nsq_stat, nsq_tail and go-nsq
+//	nsqadmin_test.go      stock nsqadmin and ours on the same cluster; beside an nsqd that hangs
+//	utilities_test.go     a utility that runs; flags and status of stock's and ours
+//	utilities_stories     what they print and publish, with stock daemons and ours
+//	tofile_test.go        nsq_to_file beside stock's, killed under load, finding topics
+//	tofile_linux_test.go  nsq_to_file on a full disk and through power cuts (root)
 //	failover_test.go      kill -9 of one node, of each, of all
 //	conformance_test.go   stories told to stock and to ours, transcripts compared
 //	load_test.go          a load that keeps what was acknowledged

@@ -115,7 +115,11 @@ func (n *node) enter(ctx context.Context) {
 }
 
 func (n *node) tryEnter(ctx context.Context) error {
-	if n.opts.Join != "" {
+	switch n.opts.Join {
+	case "":
+	case joinWait:
+		return n.awaitInvite(ctx)
+	default:
 		return n.joinVia(ctx, n.opts.Join)
 	}
 	if len(n.members) == 0 {
@@ -182,6 +186,9 @@ func (n *node) checkCluster(ctx context.Context) {
 // tell which cluster is meant.
 func (n *node) named() (addresses map[string]bool, need int) {
 	addresses = make(map[string]bool)
+	if n.opts.Join == joinWait {
+		return addresses, 1
+	}
 	if n.opts.Join != "" {
 		addresses[n.opts.Join] = true
 		return addresses, 1
@@ -239,18 +246,6 @@ func (n *node) askInitialMembers(ctx context.Context) map[string]*peerpb.StatusR
 	}
 	wg.Wait()
 	return answers
-}
-
-// askStatus returns what the node at addr says of itself.
-func (n *node) askStatus(ctx context.Context, addr string) (st *peerpb.StatusResponse, err error) {
-	err = n.peers.introduce(addr, func(c peerpb.IntroductionClient) error {
-		st, err = c.Status(ctx, &peerpb.StatusRequest{})
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("ask %s for its status: %w", addr, err)
-	}
-	return st, nil
 }
 
 // form begins the cluster. Only the first of the initial members does, only
@@ -520,19 +515,4 @@ func (n *node) voter(id string) (raft.Server, bool) {
 		}
 	}
 	return raft.Server{}, false
-}
-
-// status is what this node says of itself.
-func (n *node) status() *peerpb.StatusResponse {
-	v := n.View()
-	addr, leader := n.raft.LeaderWithID()
-	return &peerpb.StatusResponse{
-		Cluster: n.cluster(), Node: n.identity.Node, Instance: n.identity.Instance,
-		Address: n.address(), HttpAddress: n.http, Version: Version,
-		Empty: n.raft.LastIndex() == 0, Initial: n.initialKey(),
-		Leader: string(leader), LeaderAddress: string(addr),
-		Term: n.raft.CurrentTerm(), CommitIndex: n.raft.CommitIndex(),
-		AppliedIndex: v.Index(), LastLogIndex: n.raft.LastIndex(), Hash: v.Hash(),
-		Ready: n.healthy(), Role: n.raft.State().String(),
-	}
 }

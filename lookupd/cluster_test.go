@@ -33,6 +33,7 @@ type testCluster struct {
 	nodes map[string]*testNode
 	tweak func(*Options)
 	disk  func(id string) *storage // a new node's; nil: memoryStorage
+	heard heardLines               // what all nodes log
 }
 
 type testNode struct {
@@ -109,10 +110,10 @@ func (c *testCluster) options(id string) *Options {
 	return o
 }
 
-func testLogger(id string) hclog.Logger {
-	out := io.Writer(io.Discard)
+func testLogger(id string, heard ...io.Writer) hclog.Logger {
+	out := io.MultiWriter(heard...)
 	if os.Getenv("NSQRAFT_TEST_LOG") != "" {
-		out = os.Stderr
+		out = io.MultiWriter(out, os.Stderr)
 	}
 	return hclog.New(&hclog.LoggerOptions{Name: id, Output: out, Level: hclog.Debug})
 }
@@ -152,7 +153,7 @@ func (c *testCluster) start(id string) *testNode {
 		http:    id + ":4161",
 		metrics: newMetrics(),
 	}
-	if n.node, err = openNode(c.options(id), env, n.sessions, testLogger(id)); err != nil {
+	if n.node, err = openNode(c.options(id), env, n.sessions, testLogger(id, &c.heard)); err != nil {
 		c.t.Fatalf("start %s: %v", id, err)
 	}
 	n.up = true
@@ -488,6 +489,33 @@ func TestAloneAfterARestartServesItsDiskMarkedStale(t *testing.T) {
 		if f := n.Freshness(); f.LeaderKnown || f.Stale >= 0 {
 			t.Errorf("says %+v of what it has from disk", f)
 		}
+	})
+}
+
+// An empty disk that was being filled when the leader was lost holds a part of the registry.
+func TestAloneBeforeItWasEverReadyServesNothing(t *testing.T) {
+	inCluster(t, 3, func(t *testing.T, c *testCluster) {
+		s := c.connect(c.leader(), "nsqd")
+		c.register(s, "orders", "")
+		c.seen(time.Second, "orders", "nsqd")
+		for _, id := range c.ids {
+			c.eventually(5*time.Second, "%s is ready", func() bool { return c.nodes[id].ready.Load() }, id)
+		}
+		store := c.nodes["n1"].store
+		if !store.identity.WasReady {
+			t.Error("n1 was ready, and has not noted it")
+		}
+		for _, id := range c.ids {
+			c.kill(id)
+		}
+		store.identity.WasReady = false
+		n := c.start("n1")
+		time.Sleep(time.Minute)
+		if _, err := n.Readable(t.Context()); !errors.Is(err, errNotReady) {
+			t.Errorf("a minute without a leader: %v, want errNotReady", err)
+		}
+		c.start("n2")
+		c.eventually(5*time.Second, "n1 is ready", func() bool { return n.ready.Load() })
 	})
 }
 
@@ -833,9 +861,10 @@ func TestNewLeaderDoesNotTakeADeadNodeForOneThatIsBack(t *testing.T) {
 func TestNodeThatLagsIsNotReadyForTheLoadBalancer(t *testing.T) {
 	inCluster(t, 3, func(t *testing.T, c *testCluster) {
 		cut, leader := c.followers()[0], c.leader()
-		if !cut.healthy() || cut.raftStats().FailureTolerance != 1 || leader.raftStats().FailureTolerance != 1 {
-			t.Errorf("healthy cluster: %v, tolerance %d and %d", cut.Health(), cut.raftStats().FailureTolerance, leader.raftStats().FailureTolerance)
-		}
+		// A follower learns with its lease how many live.
+		c.eventually(3*time.Second, "%s and its leader are healthy, and may lose one", func() bool {
+			return cut.healthy() && cut.raftStats().FailureTolerance == 1 && leader.raftStats().FailureTolerance == 1
+		}, cut.id)
 		c.net.Isolate(cut.id)
 		time.Sleep(readyStale + time.Second)
 		if cut.healthy() {

@@ -24,14 +24,19 @@
 //	writer.go             mutations into batches, batches into the log, once
 //	read.go               consistent reads, and how stale a copy is
 //	duties.go             what the leader decides: leases, grace, tombstones
+//	yield.go              leaving leadership to a node with a faster disk
+//	holdback.go           leaving the election to the others after a lost lease
+//	waits.go              how long orphaned sessions have waited, over leaders
 //	fastpath.go           succeeding a leader whose process has died
 //	watchdog.go           bugs of Raft that only a new process gets rid of
 //	housekeeping.go       what each node does: lease, readiness, strays, hashes
 //	cluster.go            forming, joining, promoting, transferring
+//	admission.go          taking in a node that waits for it
+//	status.go recent.go   what a node says of itself
 //	port.go peers.go      the internal port; gRPC to the other members
 //	certificates.go       its TLS
 //	raftlog.go            Raft's repetitions, written once
-//	storage.go            data folder, identity, commit mark
+//	storage.go            data folder, identity, commit mark; storage_size.go: what it takes
 //	storage_check.go      damage is found before anything relies on the disk
 //	raftguard/            decorators that fence off hashicorp/raft's open bugs
 //
@@ -43,6 +48,7 @@
 //	internal port: accept, greet    node.start   port.Close, which waits
 //	gRPC servers                    node.start   node.Close
 //	writer.run                      node.start   the node's context ends
+//	settlement.resolve              writer.run   writer.run returns
 //	watch, and under it lead        node.start   the context ends; lead with the term
 //	succeed                         node.start   the context ends
 //	renew, housekeep, becomeReady   node.start   the context ends (becomeReady: when ready)

@@ -9,6 +9,7 @@ import (
 
 	"nsqraft/fsm"
 	"nsqraft/fsm/fsmpb"
+	"nsqraft/internal/defect"
 )
 
 const (
@@ -31,13 +32,16 @@ const (
 
 // duties are what one node does while it leads one term: it decides which
 // nodes are gone and whose time is over. Only the decisions are replicated;
-// the clocks they are made by are the leader's own and start anew with it.
+// the clocks they are made by are the leader's own and start anew with it, but
+// for what the grace of orphaned sessions has lasted already: see waits.
 type duties struct {
-	node *node
-	term uint64
+	node  *node
+	term  uint64
+	since time.Time
 
-	mu     sync.Mutex
-	leases map[life]*lease
+	mu        sync.Mutex
+	leases    map[life]*lease
+	logWrites map[string]time.Duration // of other nodes, as they said last
 }
 
 // lease is what this leader knows of one life of a node. Neither time is from
@@ -46,7 +50,18 @@ type lease struct {
 	heard    time.Time // last renewed
 	orphaned time.Time // first seen orphaned; zero: is not
 	ending   bool      // its grace is over, and it was said
+	decided  verdict   // and not yet seen to be committed
 }
+
+// A verdict is a decision that operators hear of once it is committed: a leader
+// whose log hangs decides the same again and again, and it comes to nothing.
+type verdict int
+
+const (
+	undecided verdict = iota
+	isSilent
+	isBack
+)
 
 // life is one epoch of one node's process.
 type life struct {
@@ -60,7 +75,9 @@ func (n *node) lead(ctx context.Context, term uint64) {
 		n.log.Debug("term ended before it began", "term", term, "err", err)
 		return
 	}
-	d := &duties{node: n, term: term, leases: make(map[life]*lease)}
+	d := &duties{node: n, term: term, since: time.Now(), leases: make(map[life]*lease), logWrites: make(map[string]time.Duration)}
+	n.waits.count(d.since)
+	defer n.waits.stop()
 	n.duties.Store(d)
 	defer n.duties.CompareAndSwap(d, nil)
 	n.readTerm.Store(term)
@@ -73,10 +90,15 @@ func (n *node) lead(ctx context.Context, term uint64) {
 
 	tick := time.NewTicker(dutyTick)
 	defer tick.Stop()
+	slow := time.NewTicker(yieldTick)
+	defer slow.Stop()
 	last := time.Now()
 	for {
 		select {
 		case <-tick.C:
+		case <-slow.C:
+			d.yield(ctx)
+			continue
 		case <-ctx.Done():
 			return
 		}
@@ -127,6 +149,13 @@ func (d *duties) renewed(l life) {
 	d.leaseLocked(l, now).heard = now
 }
 
+// noteLogWrite notes how long writes to a node's log take lately.
+func (d *duties) noteLogWrite(node string, took time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.logWrites[node] = took
+}
+
 // leaseLocked returns what is known of l; a life that is new to this leader
 // was heard of at now.
 func (d *duties) leaseLocked(l life, now time.Time) *lease {
@@ -138,8 +167,10 @@ func (d *duties) leaseLocked(l life, now time.Time) *lease {
 	return known
 }
 
-// restart makes all leases as good as just renewed.
+// restart makes all leases as good as just renewed, and counts nobody's wait
+// since they were looked at last.
 func (d *duties) restart(now time.Time) {
+	d.node.waits.count(now)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, l := range d.leases {
@@ -151,11 +182,12 @@ func (d *duties) restart(now time.Time) {
 }
 
 // look returns for how long l has been silent, and whether it has been heard
-// of since it was orphaned.
+// of since it was orphaned. No verdict on it is left.
 func (d *duties) look(l life, orphaned bool, now time.Time) (silent time.Duration, back bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	known := d.leaseLocked(l, now)
+	known.decided = undecided
 	switch {
 	case !orphaned:
 		known.orphaned = time.Time{}
@@ -163,6 +195,37 @@ func (d *duties) look(l life, orphaned bool, now time.Time) (silent time.Duratio
 		known.orphaned = now
 	}
 	return now.Sub(known.heard), orphaned && known.heard.After(known.orphaned)
+}
+
+// judge notes the verdict on l.
+func (d *duties) judge(l life, v verdict) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.leaseLocked(l, time.Now()).decided = v
+}
+
+// announce tells operators which verdicts are committed since it was called last.
+func (d *duties) announce(now time.Time) {
+	for _, l := range d.node.View().Lives() {
+		verdict, silent := d.committed(life{l.Node, l.Epoch}, l.Orphaned, now)
+		switch verdict {
+		case isSilent:
+			d.node.log.Warn("node is silent; its sessions are orphaned", "node", l.Node, "silent", silent.Round(time.Millisecond), "sessions", l.Sessions, "grace", d.node.opts.SessionGrace)
+		case isBack:
+			d.node.log.Info("node is back", "node", l.Node, "sessions", l.Sessions)
+		}
+	}
+}
+
+// committed returns, once, the verdict on l that its state shows to be committed.
+func (d *duties) committed(l life, orphaned bool, now time.Time) (v verdict, silent time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	known := d.leaseLocked(l, now)
+	if known.decided == isSilent && orphaned || known.decided == isBack && !orphaned {
+		v, known.decided = known.decided, undecided
+	}
+	return v, now.Sub(known.heard)
 }
 
 // beginEnding reports, once, that the sessions of l end now.
@@ -196,6 +259,7 @@ func (d *duties) run(ctx context.Context) (more bool, err error) {
 		defer cancel()
 		return false, d.node.applyNothing(ctx)
 	}
+	d.announce(time.Now()) // what was committed after its proposal was given up
 	decisions, more := d.decide(time.Now())
 	d.node.promote(ctx)
 	if len(decisions) == 0 {
@@ -221,6 +285,7 @@ func (d *duties) run(ctx context.Context) (more bool, err error) {
 			return false, err
 		}
 	}
+	d.announce(time.Now())
 	return more, nil
 }
 
@@ -229,8 +294,13 @@ func (d *duties) run(ctx context.Context) (more bool, err error) {
 func (d *duties) decide(now time.Time) (decisions []*fsmpb.Mutation, more bool) {
 	n := d.node
 	view := n.View()
-	known := make(map[life]bool)
+	known, waiting := make(map[life]bool), make(map[life]bool)
+	n.waits.pass(now)
 	lives := view.Lives()
+	grace := n.opts.SessionGrace
+	if defect.Seeded && defect.On(defect.NoGrace) {
+		grace = 0
+	}
 	if !n.stopping.Load() {
 		d.renewed(life{n.identity.Node, n.writer.epoch.Load()})
 	}
@@ -238,14 +308,21 @@ func (d *duties) decide(now time.Time) (decisions []*fsmpb.Mutation, more bool) 
 		id := life{l.Node, l.Epoch}
 		known[id] = true
 		silent, back := d.look(id, l.Orphaned, now)
+		newest := lastLife(lives, i)
+		var waited time.Duration
+		if l.Orphaned && l.Sessions > 0 {
+			waiting[id] = true
+			waited = n.waits.waited(l, silent)
+		}
 		switch {
 		case !l.Orphaned && silent > leaseTTL:
-			n.log.Warn("node is silent; its sessions are orphaned", "node", l.Node, "silent", silent.Round(time.Millisecond), "sessions", l.Sessions, "grace", n.opts.SessionGrace)
+			d.judge(id, isSilent)
 			decisions = append(decisions, &fsmpb.Mutation{Kind: &fsmpb.Mutation_OrphanNode{OrphanNode: &fsmpb.OrphanNode{Node: l.Node, Epoch: l.Epoch, Term: d.term}}})
-		case back && silent <= leaseTTL && lastLife(lives, i):
-			n.log.Info("node is back", "node", l.Node, "sessions", l.Sessions)
+		case back && silent <= leaseTTL && newest:
+			d.judge(id, isBack)
 			decisions = append(decisions, &fsmpb.Mutation{Kind: &fsmpb.Mutation_ReclaimNode{ReclaimNode: &fsmpb.ReclaimNode{Node: l.Node, Epoch: l.Epoch, Term: d.term}}})
-		case l.Orphaned && silent > n.opts.SessionGrace && l.Sessions > 0:
+		// A process that may be back has been given the time to say so to this leader.
+		case waited > grace && (silent > leaseTTL || !newest):
 			if d.beginEnding(id) {
 				n.log.Warn("session grace is over", "node", l.Node, "sessions", l.Sessions)
 			}
@@ -254,6 +331,7 @@ func (d *duties) decide(now time.Time) (decisions []*fsmpb.Mutation, more bool) 
 		}
 	}
 	d.forget(known)
+	n.waits.keep(waiting)
 	wall := n.Now()
 	for t := range view.Tombstones() {
 		if len(decisions) >= maxClears {
@@ -293,6 +371,9 @@ func (n *node) watch(ctx context.Context) {
 	defer poll.Stop()
 	for {
 		if now := n.raft.CurrentTerm(); n.raft.State() != raft.Leader {
+			if term != 0 {
+				n.holdBack(term) // first of all: its election time-out runs
+			}
 			stop()
 			stop, term = func() {}, 0
 		} else if now != term {
@@ -325,8 +406,8 @@ func (n *node) startLeading(ctx context.Context, term uint64) (stop func()) {
 	return func() { cancel(); <-done }
 }
 
-// noteLeader tells operators who leads when that changes, and wakes all who
-// wait for it.
+// noteLeader tells operators who leads when that changes, ends what holdBack has
+// begun, and wakes all who wait for it.
 func (n *node) noteLeader() {
 	_, leader := n.raft.LeaderWithID()
 	previous := n.lastLeader.Swap(&leader)
@@ -335,6 +416,7 @@ func (n *node) noteLeader() {
 			n.log.Warn("no leader", "term", n.raft.CurrentTerm())
 		} else {
 			n.leaderChanges.Add(1)
+			n.transport.HoldBack(0) // what it was for has come about
 			n.log.Info("leader", "node", nodeOf(leader), "term", n.raft.CurrentTerm())
 		}
 	}

@@ -3,6 +3,7 @@ package lookupd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -23,6 +24,8 @@ const (
 	maxStrays = 1024
 	// strayTimeout bounds one attempt to end them.
 	strayTimeout = 5 * time.Second
+	// snapshotTimeout bounds what who asks for a snapshot waits for it.
+	snapshotTimeout = 10 * time.Second
 )
 
 // renew keeps this node's lease with whoever leads, and learns by the same
@@ -51,8 +54,9 @@ func (n *node) renewWith(ctx context.Context, id raft.ServerID, addr raft.Server
 	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
 	defer cancel()
 	v, asked := n.View(), time.Now()
+	_, write := n.store.log.Took()
 	resp, err := client.Renew(ctx, &peerpb.RenewRequest{
-		Node: n.identity.Node, Epoch: n.writer.epoch.Load(), Applied: v.Index(), Hash: v.Hash(),
+		Node: n.identity.Node, Epoch: n.writer.epoch.Load(), Applied: v.Index(), Hash: v.Hash(), Waits: n.waits.tell(asked), LogWrite: int64(write),
 	})
 	if err != nil {
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -61,13 +65,16 @@ func (n *node) renewWith(ctx context.Context, id raft.ServerID, addr raft.Server
 		return
 	}
 	n.toldLive.Store(resp.Live)
+	n.waits.replace(resp.Waits, time.Now())
 	n.fresh.answered(asked.Add(-time.Duration(resp.Age)), resp.Applied, n.View().Index())
 }
 
 // becomeReady opens this node to readers once its copy shows all that the
 // cluster had acknowledged when the node came up; or, if there is nobody to
 // ask, what it showed before it stopped, after --serve-stale-after without a
-// leader.
+// leader. A node that began with an empty disk has shown nothing before it is
+// ready for the first time: what it has got of the others' copy until then may
+// be any part of it.
 func (n *node) becomeReady(ctx context.Context) {
 	patience := time.NewTimer(n.opts.ServeStaleAfter)
 	defer patience.Stop()
@@ -77,6 +84,9 @@ func (n *node) becomeReady(ctx context.Context) {
 		applied, leading := n.applied.wait(), n.leading.wait()
 		if f := n.Freshness(); f.LeaderKnown {
 			if f.Stale >= 0 && n.isMember() {
+				if err := n.saveIdentity(func(id *identity) { id.WasReady = true }); err != nil {
+					n.log.Error("note that this node was ready", "err", err)
+				}
 				n.log.Info("ready", "index", n.View().Index(), "after", time.Since(n.started).Round(time.Millisecond))
 				n.ready.Store(true)
 				return
@@ -88,7 +98,11 @@ func (n *node) becomeReady(ctx context.Context) {
 		case <-leading:
 		case <-tick.C:
 		case <-patience.C:
-			if n.hasConfiguration() {
+			switch {
+			case !n.hasConfiguration(): // another duty says what it waits for
+			case !n.wasReady():
+				n.log.Warn("no leader yet; this node has never been ready, and answers no lookups")
+			default:
 				n.log.Warn("no leader yet; serving what this node's disk holds, marked stale", "index", n.View().Index())
 				n.ready.Store(true)
 				return
@@ -123,6 +137,7 @@ func (n *node) housekeep(ctx context.Context) {
 		if err := n.store.mark.Sync(); err != nil {
 			n.log.Error("sync commit mark", "err", err)
 		}
+		n.measureDisk()
 		if replayed+n.store.log.LogBytes() > snapshotBytes {
 			replayed = 0
 			n.store.log.ResetLogBytes()
@@ -131,6 +146,28 @@ func (n *node) housekeep(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// errSnapshotting: another snapshot was asked for and is not written yet.
+var errSnapshotting = errors.New("a snapshot is being written")
+
+// snapshot writes a snapshot now and returns the index of the newest, which is an
+// older one if nothing has come since. errUnknown: it takes longer than
+// snapshotTimeout, and goes on.
+func (n *node) snapshot(ctx context.Context) (uint64, error) {
+	if !n.snapshotting.CompareAndSwap(false, true) {
+		return 0, errSnapshotting
+	}
+	ctx, cancel := context.WithTimeout(ctx, snapshotTimeout)
+	defer cancel()
+	err := await(ctx, endingFuture{n.raft.Snapshot(), func() { n.snapshotting.Store(false) }})
+	switch {
+	case ctx.Err() != nil:
+		return 0, fmt.Errorf("%w: %w", errUnknown, ctx.Err())
+	case err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot):
+		return 0, err
+	}
+	return n.snapshotIndex(), nil
 }
 
 // endStrays ends what the registry credits to this node though it holds no

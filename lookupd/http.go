@@ -19,13 +19,12 @@ import (
 	"nsqraft/fsm"
 	"nsqraft/fsm/fsmpb"
 	"nsqraft/internal/httpapi"
+	"nsqraft/internal/version"
 	"nsqraft/internal/wire"
 )
 
-// Version is what /info and IDENTIFY answer. Clients compare it as a semantic
-// version: it is the release of stock nsqlookupd whose behaviour this is, and
-// equal to that in every comparison; what is ours stands in the build part.
-const Version = "1.3.0+raft.0.1.0"
+// Version is what /info and IDENTIFY answer.
+const Version = version.Version
 
 const (
 	// mutationTimeout bounds a mutation over HTTP. Nobody is cut off after 1 s
@@ -56,6 +55,7 @@ var (
 	errInvalidTopic    = httpapi.NewError(http.StatusBadRequest, "INVALID_ARG_TOPIC")
 	errMissingChannel  = httpapi.NewError(http.StatusBadRequest, "MISSING_ARG_CHANNEL")
 	errInvalidChannel  = httpapi.NewError(http.StatusBadRequest, "INVALID_ARG_CHANNEL")
+	errMissingAddress  = httpapi.NewError(http.StatusBadRequest, "MISSING_ARG_ADDRESS")
 	errMissingNode     = httpapi.NewError(http.StatusBadRequest, "MISSING_ARG_NODE")
 	errInvalidNode     = httpapi.NewError(http.StatusBadRequest, "INVALID_ARG_NODE")
 	errChannelNotFound = httpapi.NewError(http.StatusNotFound, "CHANNEL_NOT_FOUND")

@@ -56,6 +56,20 @@ type memberStatus struct {
 	LastContactMS int64  `json:"last_contact_ms"` // since the leader heard it, or it the leader; -1: unknown
 	RegistryHash  string `json:"registry_hash"`
 	Version       string `json:"version"`
+
+	// Zero from an older version.
+	UptimeSeconds int64   `json:"uptime_seconds"`
+	SnapshotIndex uint64  `json:"snapshot_index"`
+	DataBytes     int64   `json:"data_bytes"`      // log and snapshots on disk
+	DiskFreeBytes int64   `json:"disk_free_bytes"` // of the data path's file system
+	FsyncP99MS    float64 `json:"fsync_p99_ms"`    // appends to the log in the last three minutes; 0: none, or in memory
+	CommitP99MS   float64 `json:"commit_p99_ms"`   // from proposing a batch to its result, the same; on the leader
+	RoundTripMS   float64 `json:"round_trip_ms"`   // of the question just answered; 0: this node itself
+	ClockSkewMS   int64   `json:"clock_skew_ms"`   // its clock minus this node's, give or take half the round trip
+	LeaderSinceMS int64   `json:"leader_since_ms"` // unix milliseconds; 0: does not lead
+	Registrations int64   `json:"registrations"`
+	Topics        int64   `json:"topics"`
+	Producers     int64   `json:"producers"`
 }
 
 // clusterRoutes adds what only a replicated lookupd has.
@@ -80,6 +94,44 @@ func (n *node) clusterRoutes(handle handleFunc) {
 		}
 		return nil, memberError(n.remove(req.Context(), q.Get("node")), "INVALID_ARG_NODE")
 	})
+	handle(http.MethodPost, "/cluster/add", func(req *http.Request) (any, error) {
+		q, err := httpapi.Query(req)
+		if err != nil {
+			return nil, err
+		}
+		if !q.Has("address") {
+			return nil, errMissingAddress
+		}
+		id, refusal, err := n.add(req.Context(), q.Get("address"))
+		if err != nil {
+			return nil, memberError(err, refusedByNode+": the leader is of a version that cannot; start the node with --join")
+		}
+		if refusal != "" {
+			return nil, refusalError(refusal)
+		}
+		return map[string]string{"node": id}, nil
+	})
+	handle(http.MethodPost, "/cluster/snapshot", func(req *http.Request) (any, error) {
+		index, err := n.snapshot(req.Context())
+		switch {
+		case errors.Is(err, errSnapshotting):
+			return nil, httpapi.NewError(http.StatusConflict, "SNAPSHOT_IN_PROGRESS")
+		case errors.Is(err, errUnknown):
+			return nil, errUnknownOutcome
+		case err != nil:
+			return nil, httpapi.NewError(http.StatusInternalServerError, "SNAPSHOT_FAILED: "+err.Error())
+		}
+		return map[string]uint64{"snapshot_index": index}, nil
+	})
+}
+
+// refusalError is what a client sees of a node that is not taken in.
+func refusalError(refusal string) error {
+	code := http.StatusConflict // another node, or this one later, would do
+	if strings.HasPrefix(refusal, refusedAddress) {
+		code = http.StatusBadRequest
+	}
+	return httpapi.NewError(code, refusal)
 }
 
 // memberError is what a client sees of a change of members that failed;
@@ -110,8 +162,8 @@ func (n *node) clusterStatus(ctx context.Context) clusterStatus {
 	servers := n.servers()
 	answers := n.askMembers(ctx, servers, own)
 	healthy, commit := 0, own.CommitIndex
-	for _, answer := range answers {
-		commit = max(commit, answer.GetCommitIndex())
+	for _, a := range answers {
+		commit = max(commit, a.GetCommitIndex())
 	}
 	for i, s := range servers {
 		m := n.memberStatus(s, answers[i], string(leader), commit)
@@ -133,33 +185,29 @@ func (n *node) clusterStatus(ctx context.Context) clusterStatus {
 	return st
 }
 
-// askMembers returns each server's status in order, nil without an answer.
-func (n *node) askMembers(ctx context.Context, servers []raft.Server, own *peerpb.StatusResponse) []*peerpb.StatusResponse {
+// askMembers returns each server's answer in order.
+func (n *node) askMembers(ctx context.Context, servers []raft.Server, own *peerpb.StatusResponse) []memberAnswer {
 	ctx, cancel := context.WithTimeout(ctx, memberTimeout)
 	defer cancel()
-	answers := make([]*peerpb.StatusResponse, len(servers))
+	answers := make([]memberAnswer, len(servers))
 	var wg sync.WaitGroup
 	for i, s := range servers {
 		if s.ID == n.self {
-			answers[i] = own
+			answers[i].StatusResponse = own
 			continue
 		}
-		wg.Go(func() {
-			if st, err := n.askStatus(ctx, string(s.Address)); err == nil && serverID(st.Node, st.Instance) == s.ID {
-				answers[i] = st
-			}
-		})
+		wg.Go(func() { answers[i] = n.askMember(ctx, s) })
 	}
 	wg.Wait()
 	return answers
 }
 
-func (n *node) memberStatus(s raft.Server, st *peerpb.StatusResponse, leader string, commit uint64) memberStatus {
+func (n *node) memberStatus(s raft.Server, st memberAnswer, leader string, commit uint64) memberStatus {
 	m := memberStatus{
 		ID: nodeOf(s.ID), Instance: instanceOf(s.ID), Address: string(s.Address),
 		Role: "unreachable", Voter: s.Suffrage == raft.Voter, LastContactMS: n.contactMS(s.ID),
 	}
-	if st == nil {
+	if st.StatusResponse == nil {
 		return m
 	}
 	m.HTTPAddress, m.Version, m.Ready, m.Term = st.HttpAddress, st.Version, st.Ready, st.Term
@@ -172,8 +220,16 @@ func (n *node) memberStatus(s raft.Server, st *peerpb.StatusResponse, leader str
 	if commit > st.AppliedIndex {
 		m.Lag = commit - st.AppliedIndex
 	}
+	m.UptimeSeconds, m.SnapshotIndex = int64(time.Duration(st.Uptime).Seconds()), st.SnapshotIndex
+	m.DataBytes, m.DiskFreeBytes = st.DataBytes, st.DiskFreeBytes
+	m.FsyncP99MS, m.CommitP99MS = milliseconds(time.Duration(st.FsyncP99)), milliseconds(time.Duration(st.CommitP99))
+	m.RoundTripMS, m.ClockSkewMS, m.LeaderSinceMS = milliseconds(st.took), st.skew.Milliseconds(), st.LeaderSince
+	m.Registrations, m.Topics, m.Producers = st.Registrations, st.Topics, st.Producers
 	return m
 }
+
+// milliseconds returns d to the microsecond.
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // contactMS is how long ago this node and the member id heard of each other:
 // on the leader of any member, on a follower of the leader alone.
@@ -182,10 +238,12 @@ func (n *node) contactMS(id raft.ServerID) int64 {
 		return 0
 	}
 	if n.raft.State() == raft.Leader {
-		if contact, ok := n.transport.Contact(id); ok {
-			return time.Since(contact.At).Milliseconds()
+		// What it heard when it led before says nothing of the time between.
+		contact, ok := n.transport.Contact(id)
+		if d := n.duties.Load(); !ok || d == nil || contact.At.Before(d.since) {
+			return -1
 		}
-		return -1
+		return time.Since(contact.At).Milliseconds()
 	}
 	if _, leader := n.raft.LeaderWithID(); leader == id {
 		return time.Since(n.raft.LastContact()).Milliseconds()

@@ -9,6 +9,7 @@ import (
 
 	"nsqraft/fsm"
 	"nsqraft/fsm/fsmpb"
+	"nsqraft/internal/defect"
 	"nsqraft/internal/httpapi"
 )
 
@@ -99,7 +100,7 @@ func encode(v any, until time.Time) (encoding, error) {
 // tombstoned reports whether a tombstone of time at (zero: none) hides its
 // producer now, and until when.
 func (a *httpAPI) tombstoned(at, now time.Time) (hidden bool, until time.Time) {
-	if at.IsZero() {
+	if at.IsZero() || defect.Seeded && defect.On(defect.ShowTombstoned) {
 		return false, time.Time{}
 	}
 	until = at.Add(a.lifetime)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"nsqraft/fsm"
+	"nsqraft/internal/defect"
 	"nsqraft/internal/httpapi"
 )
 
@@ -249,6 +250,12 @@ func (a *httpAPI) headers(index uint64, f freshness) http.Header {
 		known:       f.LeaderKnown,
 		lastContact: ceilMillis(f.LastContact),
 		stale:       ceilMillis(f.Stale),
+	}
+	if defect.Seeded && defect.On(defect.AlwaysFresh) {
+		s.stale = 0
+	}
+	if defect.Seeded && defect.OneIn(100, defect.IndexGoesBack) {
+		s.index -= min(s.index, 10)
 	}
 	if last := a.stamp.Load(); last != nil && last.index == s.index && last.known == s.known &&
 		last.lastContact == s.lastContact && last.stale == s.stale {

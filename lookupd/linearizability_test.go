@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,13 +18,14 @@ import (
 
 	"nsqraft/fsm"
 	"nsqraft/fsm/fsmpb"
+	"nsqraft/internal/drill/history"
 	"nsqraft/lookupd/raftguard"
 )
 
 // drill is a cluster under load and faults, of which a history is kept.
 type drill struct {
 	*testCluster
-	history
+	record
 	seed   uint64
 	length time.Duration
 	faults []fault
@@ -42,8 +42,7 @@ type drill struct {
 	livesMu sync.Mutex
 	lives   map[string]*process // the running ones
 	started time.Time
-	serial  atomic.Int64
-	places  [64]atomic.Int32 // sessions of each generation that have a place in the bit sets
+	serial  atomic.Int64 // of sessions
 	over    context.Context
 	counts  struct{ writes, unknown, refused, consistent, local, unread, faults atomic.Int64 }
 }
@@ -51,7 +50,6 @@ type drill struct {
 // process is one life of a node's process, as its clients know it.
 type process struct {
 	id    string
-	place int // of the node among the others
 	node  *node
 	held  *heldSessions
 	reg   registry
@@ -63,8 +61,6 @@ const (
 	// generation is how long the clients stay with one set of topics: porcupine's
 	// time grows with the length of a topic's history far beyond proportion.
 	generation = 4 * time.Second
-	// maxPlaces is how many sessions fit the bit sets of a topic.
-	maxPlaces = 32
 	// settle is how long all is left quiet before the last reads.
 	settle = 5 * time.Second
 )
@@ -125,10 +121,10 @@ func (d *drill) run(t *testing.T) []string {
 		d.lookOnceMore()
 	})
 	n := &d.counts
-	t.Logf("seed %d: %d faults, %d writes (%d unknown, %d refused), %d consistent reads, %d local ones, %d refused; %d elements", d.seed,
-		n.faults.Load(), n.writes.Load(), n.unknown.Load(), n.refused.Load(), n.consistent.Load(), n.local.Load(), n.unread.Load(), len(d.elements))
-	problems := d.check()
-	d.ops, d.elements, d.sightings = nil, nil, nil // many drills may follow
+	t.Logf("seed %d: %d faults, %d writes (%d unknown, %d refused), %d consistent reads, %d local ones, %d refused; %d sessions", d.seed,
+		n.faults.Load(), n.writes.Load(), n.unknown.Load(), n.refused.Load(), n.consistent.Load(), n.local.Load(), n.unread.Load(), d.serial.Load())
+	problems := d.check(c.ids)
+	d.past.Ops, d.past.Samples = nil, nil // many drills may follow
 	return problems
 }
 
@@ -136,7 +132,7 @@ func (d *drill) run(t *testing.T) []string {
 func (d *drill) start(id string) {
 	d.t.Helper()
 	n := d.testCluster.start(id)
-	p := &process{id: id, place: int(id[1] - '1'), node: n.node, held: n.sessions, drill: d}
+	p := &process{id: id, node: n.node, held: n.sessions, drill: d}
 	p.reg = p.node
 	if d.defect != nil {
 		p.reg = d.defect(p)
@@ -165,7 +161,7 @@ func (d *drill) at(id string) *process {
 func (p *process) alive() bool { return p.drill.at(p.id) == p }
 
 // write has m committed, and says what its client can know of that.
-func (p *process) write(m *fsmpb.Mutation) (fsm.Result, outcome) {
+func (p *process) write(m *fsmpb.Mutation) (fsm.Result, history.Outcome) {
 	ctx, cancel := context.WithTimeout(p.drill.t.Context(), registerTimeout)
 	defer cancel()
 	result, err := p.reg.Submit(ctx, m).Wait()
@@ -173,45 +169,48 @@ func (p *process) write(m *fsmpb.Mutation) (fsm.Result, outcome) {
 	d.counts.writes.Add(1)
 	switch {
 	case err == nil:
-		return result, done
+		return result, history.Done
 	case errors.Is(err, errUnavailable) && p.alive():
 		d.counts.refused.Add(1)
-		return 0, refused
+		return 0, history.Refused
 	default: // also if the process died: its clients saw a reset
 		d.counts.unknown.Add(1)
-		return 0, unknown
+		return 0, history.Unknown
 	}
 }
 
-// read answers as GET /lookup does; ok is false if it is refused, or if the
-// process has died by then.
-func (p *process) read(topic string, consistent bool) (s sighting, v *fsm.View, ok bool) {
+// look asks for a topic as GET /lookup does, and records the answer; ok is false if it
+// is refused, or if the process has died by then.
+func (p *process) look(topic string, consistent bool) (ok bool) {
 	d := p.drill
-	s = sighting{node: p.id, topic: topic, consistent: consistent, call: d.now()}
+	o := history.Op{Kind: history.Lookup, Node: p.id, Topic: topic, Consistent: consistent, Outcome: history.Done, Call: d.now()}
 	v, header, err := p.api.read(d.t.Context(), &query{topic: topic, hasTopic: true, consistent: consistent}, nil)
-	s.ret = d.now()
+	o.Return = d.now()
 	if err != nil || !p.alive() {
 		d.counts.unread.Add(1)
-		return s, nil, false
+		return false
 	}
 	if consistent {
 		d.counts.consistent.Add(1)
 	} else {
 		d.counts.local.Add(1)
 	}
-	ms, err := strconv.Atoi(header.Get("X-Nsq-Stale-Ms"))
+	stale, err := strconv.ParseInt(header.Get("X-Nsq-Stale-Ms"), 10, 64)
 	if err != nil {
 		d.problem("X-Nsq-Stale-Ms: %v", err)
 	}
-	s.stale = time.Duration(ms) * time.Millisecond
-	s.index, s.hash = v.Index(), v.Hash()
-	s.names = make(map[string]bool)
+	o.Answer = &history.Answer{Index: v.Index(), StaleMS: stale, ContactMS: -1}
 	if t := v.Topic(topic); t != nil {
+		o.Answer.Known = true
+		o.Answer.Channels = slices.Sorted(slices.Values(t.Channels()))
 		for _, producer := range t.Producers() {
-			s.names[producer.Info.BroadcastAddress] = true
+			o.Answer.Producers = append(o.Answer.Producers, producer.Info.BroadcastAddress)
 		}
+		slices.Sort(o.Answer.Producers)
 	}
-	return s, v, true
+	d.op(o)
+	d.sample(history.Sample{At: o.Return, Node: p.id, Answered: true, Applied: v.Index(), Committed: v.Index(), Hash: hashText(v.Hash())})
+	return true
 }
 
 // toggle is a client that registers and unregisters, makes and deletes the same
@@ -243,118 +242,106 @@ type toggler struct {
 	d          *drill
 	p          *process
 	generation int
-	place      int
+	serial     int64
 	session    fsm.SessionID
 	topics     []string
 }
 
+// topicChannels are the channels that the clients use, the last one ephemeral.
+var topicChannels = [...]string{"c0", "c1", "c2#ephemeral"}
+
 // newToggler opens a session with a node, or returns nil.
 func (d *drill) newToggler(now int, id string) *toggler {
 	p := d.at(id)
-	if p == nil || now >= len(d.places) {
+	if p == nil {
 		return nil
 	}
-	s := &toggler{d: d, p: p, generation: now, session: p.reg.NewSession()}
+	s := &toggler{d: d, p: p, generation: now, serial: d.serial.Add(1), session: p.reg.NewSession()}
 	for _, name := range []string{"a", "b", "c#ephemeral"} {
 		s.topics = append(s.topics, fmt.Sprintf("g%d%s", now, name))
 	}
-	if s.place = int(d.places[now].Add(1)) - 1; s.place >= maxPlaces {
-		return nil
-	}
 	p.held.hold(s.session, true)
-	if _, out := p.write(openSession(s.session.Serial, nsqdNamed(s.name(s.place)))); out != done {
+	if _, out := p.write(openSession(s.session.Serial, nsqdNamed(named(s.serial)))); out != history.Done {
 		p.held.hold(s.session, false)
 		return nil
 	}
 	return s
 }
 
-func (s *toggler) name(place int) string { return fmt.Sprintf("g%d-%d", s.generation, place) }
+// named is the producer of a session: each has one of its own.
+func named(serial int64) string { return fmt.Sprintf("p%d", serial) }
 
 // leave ends the session if its connection is there to be closed. A node that
 // died cannot say so: its sessions stay, for longer than the drill.
 func (s *toggler) leave() {
-	if !s.p.alive() {
-		return
-	}
-	o := op{kind: opLeave, call: s.d.now()}
-	s.p.held.hold(s.session, false)
-	if o.result, o.outcome = s.p.write(endSession(s.session.Serial)); o.outcome == refused {
-		o.outcome = unknown // the node will find that the connection has gone
-	}
-	o.ret = s.d.now()
-	for _, topic := range s.topics {
-		s.record(o, topic)
+	if s.p.alive() {
+		s.p.held.hold(s.session, false)
+		s.d.disconnect(s.p, s.session, s.serial)
 	}
 }
 
-func (s *toggler) record(o op, topic string) {
-	o.topic, o.session, o.node = topic, s.place, s.p.place
-	s.d.mu.Lock()
-	defer s.d.mu.Unlock()
-	s.d.ops = append(s.d.ops, o)
+// disconnect ends a session, and records that.
+func (d *drill) disconnect(p *process, session fsm.SessionID, serial int64) {
+	o := history.Op{Kind: history.Disconnect, Node: p.id, Session: serial, Producer: named(serial), Call: d.now()}
+	if _, o.Outcome = p.write(endSession(session.Serial)); o.Outcome != history.Done {
+		o.Kind, o.Outcome = history.Vanish, history.Unknown // the node will find that the connection has gone, if it lives
+	}
+	o.Return = d.now()
+	d.op(o)
 }
 
 func (s *toggler) act(rng *rand.Rand) {
 	topic := s.topics[rng.IntN(len(s.topics))]
-	channel := rng.IntN(len(topicChannels))
-	name := topicChannels[channel]
+	name := topicChannels[rng.IntN(len(topicChannels))]
 	switch dice := rng.IntN(100); {
 	case dice < 45:
 		if p := s.d.at(s.d.ids[rng.IntN(len(s.d.ids))]); p != nil {
-			s.lookup(p, topic)
+			p.look(topic, true)
 		}
 	case dice < 60:
-		s.change(opRegister, topic, -1, register(s.session.Serial, topic, ""))
+		s.change(history.Register, topic, "", register(s.session.Serial, topic, ""))
 	case dice < 70:
-		s.change(opRegister, topic, channel, register(s.session.Serial, topic, name))
+		s.change(history.Register, topic, name, register(s.session.Serial, topic, name))
 	case dice < 80:
-		s.change(opUnregister, topic, -1, unregister(s.session.Serial, topic, ""))
+		s.change(history.Unregister, topic, "", unregister(s.session.Serial, topic, ""))
 	case dice < 85:
-		s.change(opUnregister, topic, channel, unregister(s.session.Serial, topic, name))
+		s.change(history.Unregister, topic, name, unregister(s.session.Serial, topic, name))
 	case dice < 88:
-		s.change(opCreateTopic, topic, -1, createTopic(topic))
+		s.change(history.CreateTopic, topic, "", createTopic(topic))
 	case dice < 92:
-		s.change(opCreateChannel, topic, channel, createChannel(topic, name))
+		s.change(history.CreateChannel, topic, name, createChannel(topic, name))
 	case dice < 97:
-		s.change(opDeleteChannel, topic, channel, deleteChannel(topic, name))
+		s.change(history.DeleteChannel, topic, name, deleteChannel(topic, name))
 	default:
-		s.change(opDeleteTopic, topic, -1, deleteTopic(topic))
+		s.change(history.DeleteTopic, topic, "", deleteTopic(topic))
 	}
 }
 
-func (s *toggler) change(kind opKind, topic string, channel int, m *fsmpb.Mutation) {
-	o := op{kind: kind, channel: channel, call: s.d.now()}
-	o.result, o.outcome = s.p.write(m)
-	o.ret = s.d.now()
-	if o.outcome == done && o.result == fsm.ResultNoSession {
-		s.d.problem("%s knows nothing of a session that it holds: %v", s.p.id, s.session)
-	}
-	s.record(o, topic)
+func (s *toggler) change(kind history.Kind, topic, channel string, m *fsmpb.Mutation) {
+	s.d.change(s.p, s.serial, kind, topic, channel, m)
 }
 
-func (s *toggler) lookup(p *process, topic string) {
-	seen, v, ok := p.read(topic, true)
-	if !ok {
-		return
-	}
-	o := op{kind: opLookup, call: seen.call, ret: seen.ret}
-	if t := v.Topic(topic); t != nil {
-		o.answer.known = true
-		for _, name := range t.Channels() {
-			for i, known := range topicChannels {
-				if name == known {
-					o.answer.channels |= 1 << i
-				}
-			}
-		}
-		for place := range maxPlaces {
-			if seen.names[s.name(place)] {
-				o.answer.sessions |= 1 << place
-			}
+// change does a write of a session, and records it.
+func (d *drill) change(p *process, serial int64, kind history.Kind, topic, channel string, m *fsmpb.Mutation) history.Outcome {
+	o := history.Op{Kind: kind, Node: p.id, Topic: topic, Channel: channel, Session: serial, Producer: named(serial), Call: d.now()}
+	result, out := p.write(m)
+	o.Return, o.Outcome = d.now(), out
+	if out == history.Done {
+		if o.Status = httpStatus(result); result == fsm.ResultNoSession {
+			d.problem("%s knows nothing of a session that it holds: %d", p.id, serial)
 		}
 	}
-	s.record(o, topic)
+	d.op(o)
+	return out
+}
+
+// element is a producer that is registered once, with one topic, and leaves it at most
+// once: whatever a reader sees or does not see of it says something.
+type element struct {
+	serial  int64
+	topic   string
+	session fsm.SessionID
+	added   history.Outcome
 }
 
 // come is a client that connects as a new nsqd each time, registers it once, and
@@ -368,65 +355,47 @@ func (d *drill) come(rng *rand.Rand, id string) {
 		if p == nil {
 			continue
 		}
-		e, session := d.register(p)
+		e := d.register(p)
 		if e == nil {
 			continue
 		}
 		after := time.Duration(rng.Int64N(int64(3 * time.Second)))
 		switch rng.IntN(4) {
 		case 0:
-			leaving.Go(func() { sleep(d.over, after); d.leave(e, p, session, false) })
+			leaving.Go(func() { sleep(d.over, after); d.leave(e, p, false) })
 		case 1:
-			leaving.Go(func() { sleep(d.over, after); d.leave(e, p, session, true) })
+			leaving.Go(func() { sleep(d.over, after); d.leave(e, p, true) })
 		}
 	}
 }
 
 // register has a new element connect to p; nil if it could not.
-func (d *drill) register(p *process) (*element, fsm.SessionID) {
-	session := p.reg.NewSession()
-	e := &element{name: fmt.Sprintf("e%d", d.serial.Add(1)), topic: d.elementTopic()}
-	p.held.hold(session, true)
-	if _, out := p.write(openSession(session.Serial, nsqdNamed(e.name))); out != done {
-		p.held.hold(session, false)
-		return nil, session
+func (d *drill) register(p *process) *element {
+	e := &element{serial: d.serial.Add(1), topic: d.elementTopic(time.Now()), session: p.reg.NewSession()}
+	p.held.hold(e.session, true)
+	if _, out := p.write(openSession(e.session.Serial, nsqdNamed(named(e.serial)))); out != history.Done {
+		p.held.hold(e.session, false)
+		return nil
 	}
-	e.add.call = d.now()
-	_, e.add.outcome = p.write(register(session.Serial, e.topic, ""))
-	e.add.ret = d.now()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.elements = append(d.elements, e)
-	return e, session
+	e.added = d.change(p, e.serial, history.Register, e.topic, "", register(e.session.Serial, e.topic, ""))
+	return e
 }
 
-func (d *drill) elementTopic() string {
-	return fmt.Sprintf("elements%d", time.Since(d.started)/(10*time.Second))
+// elementTopic is where elements register at a time. It is another one every few
+// seconds: what porcupine takes for a topic grows far faster than the topic's history.
+func (d *drill) elementTopic(at time.Time) string {
+	return fmt.Sprintf("elements%d", at.Sub(d.started)/(3*time.Second))
 }
 
-func (d *drill) leave(e *element, p *process, session fsm.SessionID, closes bool) {
-	if !p.alive() {
-		return
+func (d *drill) leave(e *element, p *process, closes bool) {
+	switch {
+	case !p.alive():
+	case closes:
+		p.held.hold(e.session, false)
+		d.disconnect(p, e.session, e.serial)
+	default:
+		d.change(p, e.serial, history.Unregister, e.topic, "", unregister(e.session.Serial, e.topic, ""))
 	}
-	c := change{call: d.now()}
-	d.mu.Lock()
-	e.leave = change{call: c.call, outcome: unknown}
-	d.mu.Unlock()
-	m := unregister(session.Serial, e.topic, "")
-	if closes {
-		m = endSession(session.Serial)
-		p.held.hold(session, false)
-	}
-	if _, c.outcome = p.write(m); c.outcome == refused && closes {
-		c.outcome = unknown
-	}
-	c.ret = d.now()
-	if c.outcome == refused {
-		c = change{} // it stays
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	e.leave = c
 }
 
 // look is a client that looks at the elements on any node, in both ways.
@@ -434,30 +403,29 @@ func (d *drill) look(rng *rand.Rand) {
 	for d.over.Err() == nil {
 		sleep(d.over, time.Duration(rng.Int64N(int64(25*time.Millisecond))))
 		if p := d.at(d.ids[rng.IntN(len(d.ids))]); p != nil {
-			d.see(p, d.elementTopic(), rng.IntN(3) == 0, false)
+			// Also where elements do not come any more, but leave.
+			at := time.Now().Add(-time.Duration(rng.IntN(2)) * 3 * time.Second)
+			if at.Before(d.started) {
+				at = d.started
+			}
+			p.look(d.elementTopic(at), rng.IntN(3) == 0)
 		}
 	}
 }
 
-func (d *drill) see(p *process, topic string, consistent, last bool) bool {
-	s, _, ok := p.read(topic, consistent)
-	if !ok {
-		return false
-	}
-	s.last = last
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.sightings = append(d.sightings, s)
-	return true
-}
-
-// lookOnceMore reads all elements on every node when all is well again.
+// lookOnceMore reads all topics on every node when all is well again.
 func (d *drill) lookOnceMore() {
 	time.Sleep(settle)
 	d.leader()
-	for topic := 0; topic <= int(d.length/(10*time.Second))+1; topic++ {
+	topics := make(map[string]bool)
+	for _, o := range d.past.Ops {
+		topics[o.Topic] = true
+	}
+	d.past.Header.Quiet = d.now()
+	delete(topics, "")
+	for topic := range topics {
 		for _, id := range d.ids {
-			if p := d.at(id); p == nil || !d.see(p, fmt.Sprintf("elements%d", topic), true, true) {
+			if p := d.at(id); p == nil || !p.look(topic, true) {
 				d.problem("inconclusive: %s does not answer in the end", id)
 			}
 		}
@@ -476,9 +444,9 @@ var (
 	leaderKilledAtOK = fault{"leader killed when it has acknowledged", func(d *drill, rng *rand.Rand) {
 		leader := d.leader().id
 		p := d.at(d.other(rng, leader))
-		if e, _ := d.register(p); e != nil && e.add.outcome == done {
+		if e := d.register(p); e != nil && e.added == history.Done {
 			d.kill(leader)
-			d.see(p, e.topic, true, false)
+			p.look(e.topic, true)
 			d.pause(rng, time.Second)
 			d.start(leader)
 		}
@@ -736,7 +704,7 @@ func TestChecksFindDefects(t *testing.T) {
 	}{
 		{"a consistent read from the local copy", drill{}, func(p *process) registry {
 			return &wrong{node: p.node, consistent: func(context.Context) (*fsm.View, error) { return p.node.View(), nil }}
-		}, []string{"not linearizable: topic", "not linearizable: session", "stale:"}},
+		}, []string{"not linearizable: topic", "not linearizable: producer", "stale:"}},
 
 		{"a consistent read from a leader that only believes it leads", drill{faults: []fault{believerIsolated}, believer: true}, func(p *process) registry {
 			return &wrong{node: p.node, consistent: func(ctx context.Context) (*fsm.View, error) {
@@ -782,7 +750,7 @@ func TestChecksFindDefects(t *testing.T) {
 				}
 				return p.node.Submit(ctx, m)
 			}}
-		}, []string{"not linearizable: session", "lost:"}},
+		}, []string{"not linearizable: producer", "lost:"}},
 
 		{"one end of a session in five is dropped", drill{}, func(p *process) registry {
 			drop := every(5)
@@ -850,56 +818,6 @@ func TestChecksFindDefects(t *testing.T) {
 			}
 			if len(missing) > 0 {
 				t.Errorf("nobody noticed: %q", missing)
-			}
-		})
-	}
-}
-
-func firstWith(problems []string, prefix string) string {
-	for _, p := range problems {
-		if strings.HasPrefix(p, prefix) {
-			return p
-		}
-	}
-	return ""
-}
-
-// Each is a history that cannot be, or that shows nothing, too small to need a cluster.
-func TestChecksOnSmallHistories(t *testing.T) {
-	at := func(order int64) moment { return moment{order, time.Unix(order, 0)} }
-	made := &element{name: "e1", topic: "t", add: change{call: at(1), ret: at(2)}}
-	tests := []struct {
-		name      string
-		elements  []*element
-		sightings []sighting
-		want      string // "": nothing is wrong
-	}{
-		{"nothing wrong", []*element{made}, []sighting{{node: "n1", topic: "t", consistent: true, call: at(3), ret: at(4), names: map[string]bool{"e1": true}}}, ""},
-		{"concurrent", []*element{made}, []sighting{
-			{node: "n1", topic: "t", consistent: true, call: at(1), ret: at(4)},
-			{node: "n1", topic: "t", consistent: true, call: at(5), ret: at(6), names: map[string]bool{"e1": true}}}, ""},
-		{"never looked for", []*element{made}, nil, "inconclusive:"},
-		{"two copies of one index", nil, []sighting{{node: "n1", index: 7, hash: 1, ret: at(1)}, {node: "n2", index: 7, hash: 2, ret: at(2)}}, "diverged:"},
-		{"refused and there", []*element{{name: "e1", topic: "t", add: change{call: at(1), ret: at(2), outcome: refused}}},
-			[]sighting{{node: "n1", topic: "t", call: at(3), ret: at(4), names: map[string]bool{"e1": true}}}, "phantom:"},
-		{"seen, then not", []*element{{name: "e1", topic: "t", add: change{call: at(1), ret: at(9), outcome: unknown}}}, []sighting{
-			{node: "n1", topic: "t", consistent: true, call: at(2), ret: at(3), names: map[string]bool{"e1": true}},
-			{node: "n2", topic: "t", consistent: true, call: at(4), ret: at(5)}}, "stale:"},
-		{"two seconds old, says one", []*element{made}, []sighting{
-			{node: "n1", topic: "t", call: at(4), ret: at(4), stale: time.Second},
-			{node: "n1", topic: "t", consistent: true, call: at(5), ret: at(6), names: map[string]bool{"e1": true}}}, "dishonest:"},
-		{"two seconds old, says so", []*element{made}, []sighting{
-			{node: "n1", topic: "t", call: at(4), ret: at(4), stale: 2 * time.Second},
-			{node: "n1", topic: "t", consistent: true, call: at(5), ret: at(6), names: map[string]bool{"e1": true}}}, ""},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			h := &history{elements: tt.elements, sightings: tt.sightings}
-			found := h.check()
-			if tt.want == "" {
-				report(t, found)
-			} else if firstWith(found, tt.want) == "" {
-				t.Errorf("found %q, want %q", found, tt.want)
 			}
 		})
 	}

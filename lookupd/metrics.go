@@ -30,8 +30,8 @@ type metrics struct {
 	registered struct{ ok, noSession, unavailable, unknown prometheus.Counter }
 
 	// Observed by the Raft side, in seconds.
-	raftApply    prometheus.Histogram // from proposing a batch to its result
-	raftFsync    prometheus.Histogram // one append to the log on disk
+	raftApply    timing               // from proposing a batch to its result
+	raftFsync    timing               // one append to the log on disk
 	raftSnapshot prometheus.Histogram // writing one snapshot
 }
 
@@ -52,8 +52,8 @@ func newMetrics() *metrics {
 			Name: "nsqlookupd_lookups_total",
 			Help: "Requests of /lookup by result.",
 		}, []string{"result"}),
-		raftApply:    newRaftHistogram("apply", "Time from proposing a batch to its committed result."),
-		raftFsync:    newRaftHistogram("fsync", "Time of one append to the log on disk."),
+		raftApply:    timing{newRaftHistogram("apply", "Time from proposing a batch to its committed result."), newRecentTimes()},
+		raftFsync:    timing{newRaftHistogram("fsync", "Time of one append to the log on disk."), newRecentTimes()},
 		raftSnapshot: newRaftHistogram("snapshot", "Time to write one snapshot."),
 	}
 	m.registered.ok = m.registrations.WithLabelValues("ok")

@@ -19,6 +19,7 @@ import (
 
 	"nsqraft/fsm"
 	"nsqraft/fsm/fsmpb"
+	"nsqraft/internal/defect"
 	"nsqraft/lookupd/peerpb"
 	"nsqraft/lookupd/raftguard"
 )
@@ -59,7 +60,7 @@ type node struct {
 	opts      *Options
 	log       hclog.Logger
 	store     *storage
-	identity  identity // as it was at the start: Cluster may be set later, see clusterID
+	identity  identity // as it was at the start: for what may be set later see saved
 	port      *port
 	machine   *fsm.Machine
 	registry  *fsm.Registry
@@ -83,12 +84,14 @@ type node struct {
 	appliesMu sync.Mutex // none is begun after ctx has ended: both hold it
 	applies   sync.WaitGroup
 
-	clusterMu sync.Mutex
-	clusterID string // empty while the node belongs to none; see setCluster
+	identityMu sync.Mutex
+	saved      identity // as it is on disk; see saveIdentity
 
 	ready     atomic.Bool
 	readTerm  atomic.Uint64 // term whose first entry the leader has applied; 0: does not lead
 	duties    atomic.Pointer[duties]
+	waits     waits
+	yielded   time.Time // when it last did; of the goroutine in lead
 	fresh     freshnessClock
 	reads     readRounds
 	hashes    hashHistory
@@ -98,6 +101,8 @@ type node struct {
 	leaderChanges atomic.Uint64
 	toldLive      atomic.Uint32 // live voters as the leader last counted them
 	stopping      atomic.Bool
+	snapshotting  atomic.Bool               // on request
+	used          atomic.Pointer[diskUsage] // of the data path; nil: not measured
 	serial        atomic.Uint64
 
 	ctx    context.Context
@@ -138,7 +143,7 @@ func openNode(opts *Options, env environment, sessions sessionTable, log hclog.L
 		return nil, err
 	}
 	n := &node{
-		opts: opts, log: log, store: env.store, identity: env.store.identity, clusterID: env.store.identity.Cluster,
+		opts: opts, log: log, store: env.store, identity: env.store.identity, saved: env.store.identity,
 		self: serverID(env.store.identity.Node, env.store.identity.Instance),
 		http: env.http, started: time.Now(), members: members, fatal: env.fatal, metrics: env.metrics, sessions: sessions,
 		transfers: newTransferWatch(opts.ElectionTimeout),
@@ -162,6 +167,7 @@ func openNode(opts *Options, env environment, sessions sessionTable, log hclog.L
 	n.writer = newWriter(n.identity.Node, uint64(n.started.UnixNano()), n.commit, log.Named("writer"))
 	n.writer.now, n.writer.leader, n.writer.onFenced = n.Now, n.knownLeader, sessions.CloseAll
 	n.peers = newPeers(n.port)
+	n.measureDisk()
 	n.start()
 	return n, nil
 }
@@ -171,6 +177,9 @@ func openNode(opts *Options, env environment, sessions sessionTable, log hclog.L
 // same entries again once it learns that they are committed; the machine skips
 // what it has.
 func (n *node) restore() error {
+	if defect.Seeded && defect.On(defect.ServeUnready) {
+		return nil
+	}
 	snapshots, err := n.store.snapshots.List()
 	if err != nil {
 		return fmt.Errorf("list snapshots: %w", err)
@@ -297,8 +306,9 @@ func (n *node) raftConfig() *raft.Config {
 	}
 	c.CommitTimeout = 5 * time.Millisecond // what a follower lags behind when idle
 	c.MaxAppendEntries = 64                // an entry is a batch of up to 64 KiB
-	c.SnapshotInterval = 30 * time.Second
-	c.SnapshotThreshold = 8192
+	// What came after the last snapshot is what a restart reads twice more, and applies.
+	c.SnapshotInterval = 10 * time.Second
+	c.SnapshotThreshold = 2048
 	c.TrailingLogs = trailingLogs
 	if !n.opts.clustered() {
 		c.TrailingLogs = 1 // nobody catches up from a log in memory
@@ -438,9 +448,9 @@ func (n *node) NewSession() fsm.SessionID {
 
 // cluster returns the cluster's id, empty while the node belongs to none.
 func (n *node) cluster() string {
-	n.clusterMu.Lock()
-	defer n.clusterMu.Unlock()
-	return n.clusterID
+	n.identityMu.Lock()
+	defer n.identityMu.Unlock()
+	return n.saved.Cluster
 }
 
 // ownCluster returns the cluster's id, or a new one.
@@ -451,20 +461,31 @@ func (n *node) ownCluster() string {
 	return randomID(16)
 }
 
-// setCluster makes the node part of cluster, on its disk first. The disk is
-// waited for under the lock: two answers to who it belongs to would be worse.
+// setCluster makes the node part of cluster, on its disk first.
 func (n *node) setCluster(cluster string) error {
-	n.clusterMu.Lock()
-	defer n.clusterMu.Unlock()
-	if n.clusterID == cluster {
+	return n.saveIdentity(func(id *identity) { id.Cluster = cluster })
+}
+
+// wasReady reports whether this node has been ready, now or before a restart.
+func (n *node) wasReady() bool {
+	n.identityMu.Lock()
+	defer n.identityMu.Unlock()
+	return n.saved.WasReady
+}
+
+// saveIdentity changes what may change of the identity. The disk is waited for under the
+// lock: two answers to who the node belongs to would be worse.
+func (n *node) saveIdentity(change func(*identity)) error {
+	n.identityMu.Lock()
+	defer n.identityMu.Unlock()
+	id := n.saved
+	if change(&id); id == n.saved {
 		return nil
 	}
-	id := n.identity
-	id.Cluster = cluster
 	if err := n.store.saveIdentity(id); err != nil {
 		return err
 	}
-	n.clusterID = cluster
+	n.saved = id
 	return nil
 }
 
@@ -487,6 +508,10 @@ func (n *node) markedMachine() *markedMachine {
 
 func (m *markedMachine) Apply(entry *raft.Log) any {
 	m.note(entry.Index)
+	if defect.Seeded && defect.OneIn(200, defect.SkipEntries) {
+		m.Machine.StoreConfiguration(entry.Index, raft.Configuration{})
+		return fsm.Outcome{}
+	}
 	return m.Machine.Apply(entry)
 }
 

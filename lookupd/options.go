@@ -37,7 +37,7 @@ type Options struct {
 	RaftAddress    string   `flag:"raft-address" usage:"<addr>:<port> to listen on for the other lookupd nodes"`
 	RaftAdvertise  string   `flag:"raft-advertise" usage:"<host>:<port> at which the other nodes reach this one; a name is resolved anew on each dial (default: this node's entry of --initial-cluster, else the broadcast address with the raft port)"`
 	InitialCluster []string `flag:"initial-cluster" usage:"<id>=<host>:<port>,... of all first members, the same on each; forms the cluster once, ignored afterwards"`
-	Join           string   `flag:"join" usage:"<host>:<port> of any member of a running cluster that this node shall join"`
+	Join           string   `flag:"join" usage:"<host>:<port> of any member of a running cluster that this node shall join, or 'wait' for POST /cluster/add there"`
 
 	RaftTiming         string        `flag:"raft-timing" usage:"lan or wan: presets of the three raft timeouts below"`
 	HeartbeatTimeout   time.Duration `flag:"raft-heartbeat-timeout" usage:"how long a follower waits for its leader; 0: the preset's"`
@@ -191,7 +191,7 @@ func (o *Options) validateCluster() error {
 	if err := validHostPort(o.RaftAdvertise); err != nil {
 		return fmt.Errorf("--raft-advertise %q: %w", o.RaftAdvertise, err)
 	}
-	if o.Join != "" {
+	if o.Join != "" && o.Join != joinWait {
 		if err := validHostPort(o.Join); err != nil {
 			return fmt.Errorf("--join %q: %w", o.Join, err)
 		}

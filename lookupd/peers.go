@@ -139,7 +139,7 @@ func fromStatus(err error) error {
 		return nil
 	case codes.FailedPrecondition:
 		return fmt.Errorf("%w: %s", errNotLeader, status.Convert(err).Message())
-	case codes.InvalidArgument:
+	case codes.InvalidArgument, codes.Unimplemented: // by an older version
 		return fmt.Errorf("%w: %s", errRejected, status.Convert(err).Message())
 	default:
 		return fmt.Errorf("%w: %w", errUnknown, err)
@@ -185,7 +185,7 @@ func (n *node) applyLocally(ctx context.Context, batch []byte) (fsm.Outcome, err
 	}
 	term := n.raft.CurrentTerm()
 	future := n.raft.Apply(batch, enqueue)
-	err := await(ctx, countedFuture{future, &n.applies})
+	err := await(ctx, endingFuture{future, n.applies.Done})
 	if ctx.Err() == nil && n.transfers.note(err, term, time.Now()) {
 		n.fatal(fmt.Errorf("a leadership transfer does not come to an end, and until it does this leader would refuse every write (hashicorp/raft#696); start this node again: %w", err))
 	}
@@ -222,14 +222,15 @@ func (n *node) beginApply() bool {
 	return true
 }
 
-// countedFuture is one of the entries on their way until Error has returned.
-type countedFuture struct {
+// endingFuture calls ended when Error returns, however long nobody waits for it
+// any more.
+type endingFuture struct {
 	raft.Future
-	onTheirWay *sync.WaitGroup
+	ended func()
 }
 
-func (f countedFuture) Error() error {
-	defer f.onTheirWay.Done()
+func (f endingFuture) Error() error {
+	defer f.ended()
 	return f.Future.Error()
 }
 
@@ -293,13 +294,16 @@ func (s *peerService) ReadIndex(ctx context.Context, _ *peerpb.ReadIndexRequest)
 func (s *peerService) Renew(_ context.Context, req *peerpb.RenewRequest) (*peerpb.RenewResponse, error) {
 	n := s.node
 	d := n.duties.Load()
-	age, leads := n.leadershipAge(time.Now())
+	now := time.Now()
+	age, leads := n.leadershipAge(now)
 	if d == nil || !leads {
 		return nil, toStatus(errNotLeader)
 	}
 	d.renewed(life{req.Node, req.Epoch})
+	d.noteLogWrite(req.Node, time.Duration(req.LogWrite))
 	n.compareHash(req.Node, req.Applied, req.Hash)
-	return &peerpb.RenewResponse{Applied: n.View().Index(), Age: int64(age), Live: uint32(n.liveVoters())}, nil
+	n.waits.hear(req.Waits, now)
+	return &peerpb.RenewResponse{Applied: n.View().Index(), Age: int64(age), Live: uint32(n.liveVoters()), Waits: n.waits.tell(now)}, nil
 }
 
 func (s *peerService) Transfer(ctx context.Context, req *peerpb.TransferRequest) (*peerpb.TransferResponse, error) {
@@ -314,6 +318,22 @@ func (s *peerService) Remove(ctx context.Context, req *peerpb.RemoveRequest) (*p
 		return nil, toStatus(err)
 	}
 	return &peerpb.RemoveResponse{}, nil
+}
+
+func (s *peerService) Add(ctx context.Context, req *peerpb.AddRequest) (*peerpb.AddResponse, error) {
+	// The next leader would do as well, but whoever asked this one goes by its word.
+	if s.node.raft.State() != raft.Leader {
+		return nil, toStatus(errNotLeader)
+	}
+	id, refusal, err := s.node.addLocally(ctx, req.Address)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &peerpb.AddResponse{Node: id, Refusal: refusal}, nil
+}
+
+func (s *peerService) Status(context.Context, *peerpb.StatusRequest) (*peerpb.StatusResponse, error) {
+	return s.node.status(), nil
 }
 
 // introductionService answers nodes that are no members yet, and anyone who
@@ -339,4 +359,11 @@ func (s *introductionService) Join(ctx context.Context, req *peerpb.JoinRequest)
 		return nil, toStatus(err)
 	}
 	return &peerpb.JoinResponse{Cluster: s.node.cluster()}, nil
+}
+
+func (s *introductionService) Invite(ctx context.Context, req *peerpb.InviteRequest) (*peerpb.InviteResponse, error) {
+	if err := s.node.acceptInvite(ctx, req); err != nil {
+		return nil, toStatus(err)
+	}
+	return &peerpb.InviteResponse{}, nil
 }

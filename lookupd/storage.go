@@ -18,6 +18,7 @@ import (
 	"github.com/hashicorp/raft"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"nsqraft/internal/defect"
 	"nsqraft/lookupd/raftguard"
 )
 
@@ -30,6 +31,7 @@ type storage struct {
 	wholeFrom uint64           // the log as it was opened has all entries from here on; 0: it was empty
 	snapshots raft.SnapshotStore
 	mark      commitMark
+	usage     func() (diskUsage, error) // nil in memory
 
 	close func() error
 }
@@ -41,6 +43,9 @@ type identity struct {
 	Node     string `json:"node_id"`
 	Instance string `json:"instance"`
 	Cluster  string `json:"cluster_id"` // empty until the node belongs to one
+	// WasReady: its copy has once been whole. Until then it has answered nobody, and what
+	// its disk holds may be any part of the registry.
+	WasReady bool `json:"was_ready,omitempty"`
 }
 
 // A commitMark keeps the highest index that this node has applied, so that
@@ -67,6 +72,9 @@ const (
 var instanceKey = []byte("NsqraftInstance")
 
 func newIdentity(node string) identity {
+	if defect.Seeded && defect.On(defect.SameInstance) {
+		return identity{Node: node, Instance: "of-old-times"}
+	}
 	return identity{Node: node, Instance: randomID(8)}
 }
 
@@ -114,6 +122,7 @@ func openStorage(dir, node string, onFailure func(error), took prometheus.Observ
 		saveIdentity: func(id identity) error { return writeIdentity(dir, id) },
 		log:          raftguard.NewStore(timedBackend{sealedValues{bolt}, took}, filepath.Join(dir, logFile), onFailure),
 		wholeFrom:    wholeFrom,
+		usage:        func() (diskUsage, error) { return usageOf(dir) },
 		close:        closeAll,
 	}
 	if err := s.bindIdentity(dir, fresh); err != nil {
@@ -273,7 +282,12 @@ func (m *fileMark) Store(index uint64) error {
 	return nil
 }
 
-func (m *fileMark) Sync() error { return m.file.Sync() }
+func (m *fileMark) Sync() error {
+	if defect.Seeded && defect.On(defect.NoSync) {
+		return nil
+	}
+	return m.file.Sync()
+}
 
 func (m *fileMark) Close() error {
 	return errors.Join(m.file.Sync(), m.file.Close())

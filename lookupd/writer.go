@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +29,8 @@ const (
 	// attemptTimeout bounds one try to have a batch committed. A leader that
 	// stays silent for longer has most likely been succeeded.
 	attemptTimeout = time.Second
+	// resolvedAtOnce bounds how many sessions become ready to go on at one time.
+	resolvedAtOnce = 64
 	// retryPause is waited between attempts that failed at once.
 	retryPause = 5 * time.Millisecond
 )
@@ -68,13 +72,15 @@ type writer struct {
 	epoch atomic.Uint64 // 0 until the registry has accepted this life
 	acked atomic.Uint64 // highest index at which a batch of ours was applied
 
+	settled chan settlement // to who resolves; closed when run has nothing more for it
+
 	// Owned by run.
 	sequence uint64
 	held     []*proposal // taken from the queue, known to no leader
 }
 
 func newWriter(node string, firstEpoch uint64, commit committer, log hclog.Logger) *writer {
-	w := &writer{node: node, commit: commit, log: log, queue: make(chan *proposal, maxQueued)}
+	w := &writer{node: node, commit: commit, log: log, queue: make(chan *proposal, maxQueued), settled: make(chan settlement, 1)}
 	w.epoch.Store(firstEpoch)
 	return w
 }
@@ -91,8 +97,40 @@ func (w *writer) submit(p *proposal) {
 // depth is the number of mutations that wait for a batch.
 func (w *writer) depth() int { return len(w.queue) }
 
+// A settlement is what became of proposals: their results in the same order, or an error
+// for all.
+type settlement struct {
+	proposals []*proposal
+	results   []fsm.Result // nil if err is not
+	err       error
+}
+
+// resolve tells them, some at a time. All at once a thousand sessions would be ready to
+// write their answers, and what Raft gets from other nodes, its heartbeats too, would
+// wait behind them.
+func (s settlement) resolve() {
+	for i, p := range s.proposals {
+		if s.err != nil {
+			p.resolve(0, s.err)
+		} else {
+			p.resolve(s.results[i], nil)
+		}
+		if i%resolvedAtOnce == resolvedAtOnce-1 {
+			runtime.Gosched()
+		}
+	}
+}
+
 // run commits batches until ctx ends, and resolves what is left then.
 func (w *writer) run(ctx context.Context) {
+	var resolving sync.WaitGroup
+	resolving.Go(func() {
+		for s := range w.settled {
+			s.resolve()
+		}
+	})
+	defer resolving.Wait()
+	defer close(w.settled)
 	defer w.drain()
 	if w.begin(ctx) != nil {
 		return
@@ -280,9 +318,7 @@ func (w *writer) attempt(ctx context.Context, data []byte) (fsm.Outcome, error) 
 func (w *writer) settle(ctx context.Context, outcome fsm.Outcome) {
 	if outcome.Status == fsm.StatusApplied && len(outcome.Results) == len(w.held) {
 		w.acknowledge(outcome.Index)
-		for i, p := range w.held {
-			p.resolve(outcome.Results[i], nil)
-		}
+		w.settled <- settlement{proposals: w.held, results: outcome.Results}
 		w.held = nil
 		return
 	}
@@ -314,9 +350,7 @@ func (w *writer) takeBack() {
 }
 
 func (w *writer) resolveHeld(err error) {
-	for _, p := range w.held {
-		p.resolve(0, err)
-	}
+	w.settled <- settlement{proposals: w.held, err: err}
 	w.held = nil
 }
 

@@ -93,6 +93,15 @@ func TestMetadataThatIsNone(t *testing.T) {
 	}
 }
 
+// os.CreateTemp would take "" for another folder, perhaps on another disk.
+func TestProbeIsInTheWorkingDirectory(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "missing"))
+	if err := probe(""); err != nil {
+		t.Error(err)
+	}
+}
+
 // What is ill for the want of room is well again when there is room, even if nobody
 // writes to it; what is ill for another reason is not.
 func TestHealthEndsWithTheWant(t *testing.T) {

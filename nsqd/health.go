@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"nsqraft/internal/diskspace"
 )
 
 // health is what is wrong with the server: which of its queues on disk have failed,
@@ -122,9 +125,29 @@ func (s *Server) watchHealth() {
 	}
 }
 
-// probe says whether a file can be written to dir.
+// measureInterval is how often the free space on the disk is looked up.
+const measureInterval = 10 * time.Second
+
+// measureDisk keeps up to date how much the file system of the data path still takes.
+// It does so by itself, for a disk that hangs would hang whoever asks.
+func (s *Server) measureDisk() {
+	for {
+		if free, err := diskspace.Free(filepath.Clean(s.opts.DataPath)); err == nil {
+			s.diskFree.Store(&free)
+		} else {
+			s.diskFree.Store(nil)
+		}
+		select {
+		case <-time.After(measureInterval):
+		case <-s.stopping.Done():
+			return
+		}
+	}
+}
+
+// probe says whether a file can be written to dir, "" for the working directory.
 func probe(dir string) error {
-	f, err := os.CreateTemp(dir, "nsqd.probe.*.tmp")
+	f, err := os.CreateTemp(filepath.Clean(dir), "nsqd.probe.*.tmp")
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"nsqraft/internal/diskspace"
 )
 
 // testOptions listen on ports that are free and keep data in a folder of the test.
@@ -419,6 +421,14 @@ func TestHTTPMetrics(t *testing.T) {
 	c.ask("POST /channel/create?topic=t&channel=c", nil)
 	c.ask("POST /topic/create?topic=x%23ephemeral", nil)
 	c.ask("POST /pub?topic=", strings.NewReader("x"))
+	if _, err := diskspace.Free(s.opts.DataPath); err == nil {
+		for s.diskFree.Load() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		if got := c.ask("GET /metrics?name[]=nsqd_disk_free_bytes", nil); !strings.Contains(got, "\nnsqd_disk_free_bytes ") || strings.Contains(got, "nsqd_topics") {
+			t.Errorf("the free space alone: got %s", got)
+		}
+	}
 	got := c.ask("GET /metrics", nil)
 	for _, want := range []string{
 		"nsqd_healthy 1\n", "nsqd_topics 2\n", "nsqd_channels 1\n", "nsqd_queues_left_out 1\n",

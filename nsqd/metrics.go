@@ -97,6 +97,7 @@ var (
 	descStart     = describe("start_time_seconds", "When nsqd was started, in Unix seconds.")
 	descHealthy   = describe("healthy", "0 if the last write to a queue on disk failed.")
 	descDraining  = describe("draining", "1 while nsqd lets consumers finish and takes nothing new.")
+	descDiskFree  = describe("disk_free_bytes", "Bytes that may still be written to the file system of the data path.")
 	descTopics    = describe("topics", "Topics, ephemeral ones included.")
 	descChannels  = describe("channels", "Channels of all topics, ephemeral ones included.")
 	descConsumers = describe("consumers", "Subscribed consumers of all channels.")
@@ -126,7 +127,7 @@ var (
 // Describe implements prometheus.Collector.
 func (s *scraper) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descStart, descHealthy, descDraining, descTopics, descChannels, descConsumers, descDepth, descInFlight, descDeferred, descLeftOut,
+		descStart, descHealthy, descDraining, descDiskFree, descTopics, descChannels, descConsumers, descDepth, descInFlight, descDeferred, descLeftOut,
 		descTopicDepth, descTopicDisk, descTopicMessages, descTopicBytes, descTopicPaused,
 		descChannelDepth, descChannelDisk, descChannelInFlight, descChannelDeferred, descChannelMessages,
 		descChannelRequeues, descChannelTimeouts, descChannelClients, descChannelPaused, descChannelLatency,
@@ -141,6 +142,9 @@ func (s *scraper) Collect(ch chan<- prometheus.Metric) {
 	g.gauge(descStart, float64(s.srv.StartTime().UnixNano())/1e9)
 	g.gauge(descHealthy, number(s.srv.Health() == nil))
 	g.gauge(descDraining, number(s.srv.Draining()))
+	if free := s.srv.diskFree.Load(); free != nil {
+		g.gauge(descDiskFree, float64(*free))
+	}
 	g.queues(s.srv.Stats(StatsFilter{}).Topics, maxMetricQueues)
 }
 

@@ -115,7 +115,10 @@ func (m *model) stop() error {
 	for len(m.consumers) > 0 {
 		m.leave(0)
 	}
-	return errors.Join(m.server.save(), m.server.closeTopics())
+	err := errors.Join(m.server.save(), m.server.closeTopics())
+	m.server.stop()
+	m.server.background.Wait() // what it still writes is not to meet the end of its folder
+	return err
 }
 
 func (m *model) step() error {

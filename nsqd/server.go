@@ -57,6 +57,7 @@ type Server struct {
 	background sync.WaitGroup // everything that Close waits for besides
 	retrying   atomic.Bool    // see retryPumps
 	draining   atomic.Bool
+	diskFree   atomic.Pointer[int64] // see measureDisk; nil: unknown
 	closed     sync.Once
 	closeErr   error
 
@@ -146,6 +147,7 @@ func (s *Server) takeOver() (err error) {
 	}
 	s.background.Go(s.keepMetadata)
 	s.background.Go(s.watchHealth)
+	s.background.Go(s.measureDisk)
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"nsqraft/internal/defect"
 	"nsqraft/internal/wire"
 )
 
@@ -75,6 +76,12 @@ func (t *Topic) Publish(bodies [][]byte, delay time.Duration) error {
 	}
 	if len(bodies) == 0 {
 		return nil
+	}
+	if defect.Seeded && (defect.On(defect.DeliverNothing) || defect.OneIn(100, defect.DropMessages)) {
+		return nil
+	}
+	if defect.Seeded && defect.OneIn(100, defect.CorruptMessages) {
+		bodies[0][0] ^= 1
 	}
 	channels, err := t.begin()
 	if err != nil {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -116,18 +117,35 @@ func TestLifeOfAnNsqd(t *testing.T) {
 			if err != nil || !strings.Contains(string(metadata), `"c"`) {
 				t.Errorf("nsqd.dat: %s, %v", metadata, err)
 			}
-			resp, err := http.Get("http://" + lookupd.HTTP + "/nodes")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer resp.Body.Close()
-			nodes := new(bytes.Buffer)
-			if nodes.ReadFrom(resp.Body); !strings.Contains(nodes.String(), `"producers":[]`) {
-				t.Errorf("still at the nsqlookupd: %s", nodes)
-			}
+			awaitNoProducers(t, lookupd.HTTP)
 			http.DefaultClient.CloseIdleConnections()
 		})
 	}
+}
+
+// awaitNoProducers waits until the nsqlookupd, which notices the end of a connection
+// somewhat after the nsqd, lists none.
+func awaitNoProducers(t *testing.T, lookupd string) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	var nodes []byte
+	for range 2000 {
+		resp, err := http.Get("http://" + lookupd + "/nodes")
+		if err != nil {
+			t.Fatal(err)
+		}
+		nodes, err = io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(nodes, []byte(`"producers":[]`)) {
+			return
+		}
+		<-tick.C
+	}
+	t.Errorf("still at the nsqlookupd: %s", nodes)
 }
 
 func send(t *testing.T, sig syscall.Signal) {

@@ -7,7 +7,8 @@
 // The records of a snapshot file, in the order of the fields of SnapshotRecord;
 // within a kind sorted by key. See fsm/snapshot.go for the framing. A field
 // added here, or to the meaning of one, takes a new version in the header; a
-// field added to Producer does not.
+// field added to Producer does not, nor one that an earlier version
+// may lose without harm.
 
 package fsmpb
 
@@ -240,8 +241,9 @@ type SnapshotNode struct {
 	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Orphaned      bool                   `protobuf:"varint,3,opt,name=orphaned,proto3" json:"orphaned,omitempty"`
 	Sequence      uint64                 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	Results       []byte                 `protobuf:"bytes,5,opt,name=results,proto3" json:"results,omitempty"` // one fsm.Result a mutation of the last batch
-	Index         uint64                 `protobuf:"varint,6,opt,name=index,proto3" json:"index,omitempty"`    // where the last batch was applied
+	Results       []byte                 `protobuf:"bytes,5,opt,name=results,proto3" json:"results,omitempty"`                          // one fsm.Result a mutation of the last batch
+	Index         uint64                 `protobuf:"varint,6,opt,name=index,proto3" json:"index,omitempty"`                             // where the last batch was applied
+	OrphanedAt    uint64                 `protobuf:"varint,7,opt,name=orphaned_at,json=orphanedAt,proto3" json:"orphaned_at,omitempty"` // index of the entry that orphaned it; 0 in a snapshot of a version that did not note it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -314,6 +316,13 @@ func (x *SnapshotNode) GetResults() []byte {
 func (x *SnapshotNode) GetIndex() uint64 {
 	if x != nil {
 		return x.Index
+	}
+	return 0
+}
+
+func (x *SnapshotNode) GetOrphanedAt() uint64 {
+	if x != nil {
+		return x.OrphanedAt
 	}
 	return 0
 }
@@ -720,14 +729,16 @@ const file_snapshot_proto_rawDesc = "" +
 	"\x0eSnapshotHeader\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
-	"\x04term\x18\x03 \x01(\x04R\x04term\"\x9c\x01\n" +
+	"\x04term\x18\x03 \x01(\x04R\x04term\"\xbd\x01\n" +
 	"\fSnapshotNode\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1a\n" +
 	"\borphaned\x18\x03 \x01(\bR\borphaned\x12\x1a\n" +
 	"\bsequence\x18\x04 \x01(\x04R\bsequence\x12\x18\n" +
 	"\aresults\x18\x05 \x01(\fR\aresults\x12\x14\n" +
-	"\x05index\x18\x06 \x01(\x04R\x05index\"\xd6\x01\n" +
+	"\x05index\x18\x06 \x01(\x04R\x05index\x12\x1f\n" +
+	"\vorphaned_at\x18\a \x01(\x04R\n" +
+	"orphanedAt\"\xd6\x01\n" +
 	"\x0fSnapshotSession\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +

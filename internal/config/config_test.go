@@ -218,7 +218,7 @@ func TestUnknownKeys(t *testing.T) {
 	tests := []struct{ key, want string }{
 		{"tcp_adress", "; did you mean tcp_address?"},
 		{"tcp-address", "; did you mean tcp_address?"},
-		{"TCP_address", ""},
+		{"TCP_address", "; did you mean tcp_address?"},
 		{"node_id", "; did you mean id?"},
 		{"tombstone_lifetimes", "; did you mean tombstone_lifetime?"},
 		{"dry_run", ""}, // flag only

@@ -28,9 +28,10 @@
 // A variable that is set but empty counts as not set: compose files and
 // manifests pass those on.
 //
-//	config.go  Load and the flags it adds
-//	option.go  one option: its names, its value
-//	file.go    the TOML file
+//	config.go    Load and the flags it adds
+//	option.go    one option: its names, its value
+//	file.go      the TOML file
+//	describe.go  what a file comes to, for those who ask without being the program
 //
 // The package starts no goroutine and keeps no state.
 package config

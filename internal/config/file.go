@@ -10,15 +10,16 @@ import (
 	"strings"
 
 	"github.com/BurntSushi/toml"
+
+	"nsqraft/internal/suggest"
 )
 
 // loadFile sets the options that the TOML file called name has keys for, and
 // warns of keys that no option has.
 func loadFile(name string, options []*option) (warnings []string, err error) {
-	var file map[string]any
-	if _, err := toml.DecodeFile(name, &file); err != nil {
-		// The text of stock NSQ, for those who look for it.
-		return nil, fmt.Errorf("failed to load config file %s - %w", name, err)
+	keys, err := readFile(name)
+	if err != nil {
+		return nil, err
 	}
 	byKey := make(map[string]*option)
 	for _, o := range options {
@@ -26,17 +27,36 @@ func loadFile(name string, options []*option) (warnings []string, err error) {
 			byKey[o.key] = o
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(file)) {
-		o, ok := byKey[key]
-		if !ok {
-			warnings = append(warnings, fmt.Sprintf("unknown key %q in %s%s", key, name, suggestion(key, options)))
-			continue
-		}
-		if err := setTOML(o.field, file[key]); err != nil {
-			return nil, fmt.Errorf("key %s in %s: %w", key, name, err)
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		if o, ok := byKey[key]; ok {
+			if err := setTOML(o.field, keys[key]); err != nil {
+				return nil, keyError(key, name, err)
+			}
 		}
 	}
-	return warnings, nil
+	return unknownKeys(keys, name, options), nil
+}
+
+func readFile(name string) (keys map[string]any, err error) {
+	if _, err := toml.DecodeFile(name, &keys); err != nil {
+		// The text of stock NSQ, for those who look for it.
+		return nil, fmt.Errorf("failed to load config file %s - %w", name, err)
+	}
+	return keys, nil
+}
+
+func keyError(key, file string, err error) error {
+	return fmt.Errorf("key %s in %s: %w", key, file, err)
+}
+
+// unknownKeys warns of each key of the file called name that no option has.
+func unknownKeys(keys map[string]any, name string, options []*option) (warnings []string) {
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		if key == "-" || !slices.ContainsFunc(options, func(o *option) bool { return o.key == key }) {
+			warnings = append(warnings, fmt.Sprintf("unknown key %q in %s%s", key, name, suggestion(key, options)))
+		}
+	}
+	return warnings
 }
 
 // setTOML sets v, the field of an option, to a value of a TOML file. A string
@@ -117,42 +137,19 @@ func found(value any) string {
 // The name of the flag is as good as the key: stock's differ in places.
 func suggestion(key string, options []*option) string {
 	underscored := func(s string) string { return strings.ReplaceAll(s, "-", "_") }
-	best, distance := "", 1+len(key)/4
+	meant := make(map[string]string) // a name to the key
+	var names []string
 	for _, o := range options {
 		if o.key == "-" {
 			continue
 		}
 		for _, name := range []string{o.key, o.flag} {
-			d := editDistance(underscored(key), underscored(name))
-			if d < distance {
-				best, distance = o.key, d
-			}
+			names = append(names, underscored(name))
+			meant[underscored(name)] = o.key
 		}
 	}
-	if best == "" {
-		return ""
+	if near := suggest.Nearest(underscored(key), names); near != "" {
+		return fmt.Sprintf("; did you mean %s?", meant[near])
 	}
-	return fmt.Sprintf("; did you mean %s?", best)
-}
-
-// editDistance is the number of letters to insert, delete or change that make b
-// of a.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1) // distances of the prefix of a to all prefixes of b
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			changed := diagonal
-			if a[i] != b[j] {
-				changed++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(changed, diagonal+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
+	return ""
 }

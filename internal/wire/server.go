@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -25,6 +26,10 @@ const (
 	minBackoff = 5 * time.Millisecond
 	maxBackoff = time.Second
 )
+
+// acceptedAtOnce bounds the connections that are accepted, and begin, before what else the
+// process does has had its turn.
+const acceptedAtOnce = 32
 
 // ServerOptions say what a Server does with its connections.
 type ServerOptions struct {
@@ -90,7 +95,10 @@ func (s *Server) Serve(ln net.Listener) error {
 	defer s.untrackListener(ln)
 
 	backoff := minBackoff
-	for {
+	for accepted := 1; ; accepted++ {
+		if accepted%acceptedAtOnce == 0 {
+			runtime.Gosched() // a storm of clients must not keep all else waiting
+		}
 		if !s.admit() {
 			return nil
 		}

@@ -344,19 +344,90 @@ func (x *ReadIndexResponse) GetIndex() uint64 {
 	return 0
 }
 
+// A Wait is for how much of the grace a node's orphaned sessions have waited.
+type Wait struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	OrphanedAt    uint64                 `protobuf:"varint,3,opt,name=orphaned_at,json=orphanedAt,proto3" json:"orphaned_at,omitempty"` // index of the entry that orphaned them
+	Waited        int64                  `protobuf:"varint,4,opt,name=waited,proto3" json:"waited,omitempty"`                           // nanoseconds, by the clocks of those who led
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Wait) Reset() {
+	*x = Wait{}
+	mi := &file_peer_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Wait) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Wait) ProtoMessage() {}
+
+func (x *Wait) ProtoReflect() protoreflect.Message {
+	mi := &file_peer_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Wait.ProtoReflect.Descriptor instead.
+func (*Wait) Descriptor() ([]byte, []int) {
+	return file_peer_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Wait) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Wait) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Wait) GetOrphanedAt() uint64 {
+	if x != nil {
+		return x.OrphanedAt
+	}
+	return 0
+}
+
+func (x *Wait) GetWaited() int64 {
+	if x != nil {
+		return x.Waited
+	}
+	return 0
+}
+
 type RenewRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Applied       uint64                 `protobuf:"varint,3,opt,name=applied,proto3" json:"applied,omitempty"` // index of the caller's copy
-	Hash          uint64                 `protobuf:"varint,4,opt,name=hash,proto3" json:"hash,omitempty"`       // its hash there
+	Applied       uint64                 `protobuf:"varint,3,opt,name=applied,proto3" json:"applied,omitempty"`                   // index of the caller's copy
+	Hash          uint64                 `protobuf:"varint,4,opt,name=hash,proto3" json:"hash,omitempty"`                         // its hash there
+	Waits         []*Wait                `protobuf:"bytes,5,rep,name=waits,proto3" json:"waits,omitempty"`                        // as the caller was told last
+	LogWrite      int64                  `protobuf:"varint,6,opt,name=log_write,json=logWrite,proto3" json:"log_write,omitempty"` // nanoseconds that a write to its log takes lately at most; 0: not known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_peer_proto_msgTypes[6]
+	mi := &file_peer_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -368,7 +439,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[6]
+	mi := &file_peer_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -381,7 +452,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{6}
+	return file_peer_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RenewRequest) GetNode() string {
@@ -412,18 +483,33 @@ func (x *RenewRequest) GetHash() uint64 {
 	return 0
 }
 
+func (x *RenewRequest) GetWaits() []*Wait {
+	if x != nil {
+		return x.Waits
+	}
+	return nil
+}
+
+func (x *RenewRequest) GetLogWrite() int64 {
+	if x != nil {
+		return x.LogWrite
+	}
+	return 0
+}
+
 type RenewResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Applied       uint64                 `protobuf:"varint,1,opt,name=applied,proto3" json:"applied,omitempty"` // index of the leader's copy when it answered
 	Age           int64                  `protobuf:"varint,2,opt,name=age,proto3" json:"age,omitempty"`         // nanoseconds since the leader last knew that it led
 	Live          uint32                 `protobuf:"varint,3,opt,name=live,proto3" json:"live,omitempty"`       // voters that the leader has just heard, itself included
+	Waits         []*Wait                `protobuf:"bytes,4,rep,name=waits,proto3" json:"waits,omitempty"`      // all there are
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_peer_proto_msgTypes[7]
+	mi := &file_peer_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -435,7 +521,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[7]
+	mi := &file_peer_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -448,7 +534,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{7}
+	return file_peer_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RenewResponse) GetApplied() uint64 {
@@ -472,6 +558,13 @@ func (x *RenewResponse) GetLive() uint32 {
 	return 0
 }
 
+func (x *RenewResponse) GetWaits() []*Wait {
+	if x != nil {
+		return x.Waits
+	}
+	return nil
+}
+
 type TransferRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"` // empty: the most advanced voter
@@ -481,7 +574,7 @@ type TransferRequest struct {
 
 func (x *TransferRequest) Reset() {
 	*x = TransferRequest{}
-	mi := &file_peer_proto_msgTypes[8]
+	mi := &file_peer_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -493,7 +586,7 @@ func (x *TransferRequest) String() string {
 func (*TransferRequest) ProtoMessage() {}
 
 func (x *TransferRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[8]
+	mi := &file_peer_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -506,7 +599,7 @@ func (x *TransferRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferRequest.ProtoReflect.Descriptor instead.
 func (*TransferRequest) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{8}
+	return file_peer_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *TransferRequest) GetNode() string {
@@ -524,7 +617,7 @@ type TransferResponse struct {
 
 func (x *TransferResponse) Reset() {
 	*x = TransferResponse{}
-	mi := &file_peer_proto_msgTypes[9]
+	mi := &file_peer_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -536,7 +629,7 @@ func (x *TransferResponse) String() string {
 func (*TransferResponse) ProtoMessage() {}
 
 func (x *TransferResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[9]
+	mi := &file_peer_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -549,7 +642,7 @@ func (x *TransferResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferResponse.ProtoReflect.Descriptor instead.
 func (*TransferResponse) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{9}
+	return file_peer_proto_rawDescGZIP(), []int{10}
 }
 
 type RemoveRequest struct {
@@ -561,7 +654,7 @@ type RemoveRequest struct {
 
 func (x *RemoveRequest) Reset() {
 	*x = RemoveRequest{}
-	mi := &file_peer_proto_msgTypes[10]
+	mi := &file_peer_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -573,7 +666,7 @@ func (x *RemoveRequest) String() string {
 func (*RemoveRequest) ProtoMessage() {}
 
 func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[10]
+	mi := &file_peer_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -586,7 +679,7 @@ func (x *RemoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRequest) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{10}
+	return file_peer_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RemoveRequest) GetNode() string {
@@ -604,7 +697,7 @@ type RemoveResponse struct {
 
 func (x *RemoveResponse) Reset() {
 	*x = RemoveResponse{}
-	mi := &file_peer_proto_msgTypes[11]
+	mi := &file_peer_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -616,7 +709,7 @@ func (x *RemoveResponse) String() string {
 func (*RemoveResponse) ProtoMessage() {}
 
 func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[11]
+	mi := &file_peer_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -629,7 +722,103 @@ func (x *RemoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveResponse.ProtoReflect.Descriptor instead.
 func (*RemoveResponse) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{11}
+	return file_peer_proto_rawDescGZIP(), []int{12}
+}
+
+type AddRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // internal port of the node to take in
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddRequest) Reset() {
+	*x = AddRequest{}
+	mi := &file_peer_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddRequest) ProtoMessage() {}
+
+func (x *AddRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_peer_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddRequest.ProtoReflect.Descriptor instead.
+func (*AddRequest) Descriptor() ([]byte, []int) {
+	return file_peer_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *AddRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+type AddResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Refusal       string                 `protobuf:"bytes,2,opt,name=refusal,proto3" json:"refusal,omitempty"` // a code and why; empty: it is a member
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddResponse) Reset() {
+	*x = AddResponse{}
+	mi := &file_peer_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddResponse) ProtoMessage() {}
+
+func (x *AddResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_peer_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddResponse.ProtoReflect.Descriptor instead.
+func (*AddResponse) Descriptor() ([]byte, []int) {
+	return file_peer_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *AddResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *AddResponse) GetRefusal() string {
+	if x != nil {
+		return x.Refusal
+	}
+	return ""
 }
 
 type StatusRequest struct {
@@ -640,7 +829,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_peer_proto_msgTypes[12]
+	mi := &file_peer_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -652,7 +841,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[12]
+	mi := &file_peer_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -665,7 +854,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{12}
+	return file_peer_proto_rawDescGZIP(), []int{15}
 }
 
 type StatusResponse struct {
@@ -687,13 +876,26 @@ type StatusResponse struct {
 	Hash          uint64                 `protobuf:"varint,15,opt,name=hash,proto3" json:"hash,omitempty"`   // of the registry at applied_index
 	Ready         bool                   `protobuf:"varint,16,opt,name=ready,proto3" json:"ready,omitempty"` // as /readyz
 	Role          string                 `protobuf:"bytes,17,opt,name=role,proto3" json:"role,omitempty"`    // raft's state: Leader, Follower, Candidate
+	// What an older node does not say is zero.
+	Clock         int64  `protobuf:"varint,18,opt,name=clock,proto3" json:"clock,omitempty"`   // unix nanoseconds when it answered
+	Uptime        int64  `protobuf:"varint,19,opt,name=uptime,proto3" json:"uptime,omitempty"` // nanoseconds
+	SnapshotIndex uint64 `protobuf:"varint,20,opt,name=snapshot_index,json=snapshotIndex,proto3" json:"snapshot_index,omitempty"`
+	DataBytes     int64  `protobuf:"varint,21,opt,name=data_bytes,json=dataBytes,proto3" json:"data_bytes,omitempty"` // log and snapshots on disk
+	DiskFreeBytes int64  `protobuf:"varint,22,opt,name=disk_free_bytes,json=diskFreeBytes,proto3" json:"disk_free_bytes,omitempty"`
+	FsyncP99      int64  `protobuf:"varint,23,opt,name=fsync_p99,json=fsyncP99,proto3" json:"fsync_p99,omitempty"`          // nanoseconds, of the last minutes
+	CommitP99     int64  `protobuf:"varint,24,opt,name=commit_p99,json=commitP99,proto3" json:"commit_p99,omitempty"`       // the same; on the leader
+	LeaderSince   int64  `protobuf:"varint,25,opt,name=leader_since,json=leaderSince,proto3" json:"leader_since,omitempty"` // unix milliseconds; 0: does not lead
+	Registrations int64  `protobuf:"varint,26,opt,name=registrations,proto3" json:"registrations,omitempty"`
+	Topics        int64  `protobuf:"varint,27,opt,name=topics,proto3" json:"topics,omitempty"`
+	Producers     int64  `protobuf:"varint,28,opt,name=producers,proto3" json:"producers,omitempty"`
+	Waiting       bool   `protobuf:"varint,29,opt,name=waiting,proto3" json:"waiting,omitempty"` // empty, and waits to be taken in
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_peer_proto_msgTypes[13]
+	mi := &file_peer_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -705,7 +907,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[13]
+	mi := &file_peer_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -718,7 +920,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{13}
+	return file_peer_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StatusResponse) GetCluster() string {
@@ -840,6 +1042,90 @@ func (x *StatusResponse) GetRole() string {
 	return ""
 }
 
+func (x *StatusResponse) GetClock() int64 {
+	if x != nil {
+		return x.Clock
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetUptime() int64 {
+	if x != nil {
+		return x.Uptime
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetSnapshotIndex() uint64 {
+	if x != nil {
+		return x.SnapshotIndex
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetDataBytes() int64 {
+	if x != nil {
+		return x.DataBytes
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetDiskFreeBytes() int64 {
+	if x != nil {
+		return x.DiskFreeBytes
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetFsyncP99() int64 {
+	if x != nil {
+		return x.FsyncP99
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetCommitP99() int64 {
+	if x != nil {
+		return x.CommitP99
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetLeaderSince() int64 {
+	if x != nil {
+		return x.LeaderSince
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetRegistrations() int64 {
+	if x != nil {
+		return x.Registrations
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetTopics() int64 {
+	if x != nil {
+		return x.Topics
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetProducers() int64 {
+	if x != nil {
+		return x.Producers
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetWaiting() bool {
+	if x != nil {
+		return x.Waiting
+	}
+	return false
+}
+
 type FormRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Cluster       string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
@@ -850,7 +1136,7 @@ type FormRequest struct {
 
 func (x *FormRequest) Reset() {
 	*x = FormRequest{}
-	mi := &file_peer_proto_msgTypes[14]
+	mi := &file_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -862,7 +1148,7 @@ func (x *FormRequest) String() string {
 func (*FormRequest) ProtoMessage() {}
 
 func (x *FormRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[14]
+	mi := &file_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -875,7 +1161,7 @@ func (x *FormRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FormRequest.ProtoReflect.Descriptor instead.
 func (*FormRequest) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{14}
+	return file_peer_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *FormRequest) GetCluster() string {
@@ -900,7 +1186,7 @@ type FormResponse struct {
 
 func (x *FormResponse) Reset() {
 	*x = FormResponse{}
-	mi := &file_peer_proto_msgTypes[15]
+	mi := &file_peer_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -912,7 +1198,7 @@ func (x *FormResponse) String() string {
 func (*FormResponse) ProtoMessage() {}
 
 func (x *FormResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[15]
+	mi := &file_peer_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -925,7 +1211,7 @@ func (x *FormResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FormResponse.ProtoReflect.Descriptor instead.
 func (*FormResponse) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{15}
+	return file_peer_proto_rawDescGZIP(), []int{18}
 }
 
 type JoinRequest struct {
@@ -939,7 +1225,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_peer_proto_msgTypes[16]
+	mi := &file_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -951,7 +1237,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[16]
+	mi := &file_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -964,7 +1250,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{16}
+	return file_peer_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *JoinRequest) GetNode() string {
@@ -997,7 +1283,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_peer_proto_msgTypes[17]
+	mi := &file_peer_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1009,7 +1295,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[17]
+	mi := &file_peer_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1022,7 +1308,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{17}
+	return file_peer_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *JoinResponse) GetCluster() string {
@@ -1030,6 +1316,86 @@ func (x *JoinResponse) GetCluster() string {
 		return x.Cluster
 	}
 	return ""
+}
+
+type InviteRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Via           string                 `protobuf:"bytes,1,opt,name=via,proto3" json:"via,omitempty"` // internal port of the leader
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InviteRequest) Reset() {
+	*x = InviteRequest{}
+	mi := &file_peer_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InviteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InviteRequest) ProtoMessage() {}
+
+func (x *InviteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_peer_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InviteRequest.ProtoReflect.Descriptor instead.
+func (*InviteRequest) Descriptor() ([]byte, []int) {
+	return file_peer_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *InviteRequest) GetVia() string {
+	if x != nil {
+		return x.Via
+	}
+	return ""
+}
+
+type InviteResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InviteResponse) Reset() {
+	*x = InviteResponse{}
+	mi := &file_peer_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InviteResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InviteResponse) ProtoMessage() {}
+
+func (x *InviteResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_peer_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InviteResponse.ProtoReflect.Descriptor instead.
+func (*InviteResponse) Descriptor() ([]byte, []int) {
+	return file_peer_proto_rawDescGZIP(), []int{22}
 }
 
 var File_peer_proto protoreflect.FileDescriptor
@@ -1057,23 +1423,38 @@ const file_peer_proto_rawDesc = "" +
 	"\bsequence\x18\x05 \x01(\x04R\bsequence\"\x12\n" +
 	"\x10ReadIndexRequest\")\n" +
 	"\x11ReadIndexResponse\x12\x14\n" +
-	"\x05index\x18\x01 \x01(\x04R\x05index\"f\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\"i\n" +
+	"\x04Wait\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1f\n" +
+	"\vorphaned_at\x18\x03 \x01(\x04R\n" +
+	"orphanedAt\x12\x16\n" +
+	"\x06waited\x18\x04 \x01(\x03R\x06waited\"\xb0\x01\n" +
 	"\fRenewRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
 	"\aapplied\x18\x03 \x01(\x04R\aapplied\x12\x12\n" +
-	"\x04hash\x18\x04 \x01(\x04R\x04hash\"O\n" +
+	"\x04hash\x18\x04 \x01(\x04R\x04hash\x12+\n" +
+	"\x05waits\x18\x05 \x03(\v2\x15.nsqraft.lookupd.WaitR\x05waits\x12\x1b\n" +
+	"\tlog_write\x18\x06 \x01(\x03R\blogWrite\"|\n" +
 	"\rRenewResponse\x12\x18\n" +
 	"\aapplied\x18\x01 \x01(\x04R\aapplied\x12\x10\n" +
 	"\x03age\x18\x02 \x01(\x03R\x03age\x12\x12\n" +
-	"\x04live\x18\x03 \x01(\rR\x04live\"%\n" +
+	"\x04live\x18\x03 \x01(\rR\x04live\x12+\n" +
+	"\x05waits\x18\x04 \x03(\v2\x15.nsqraft.lookupd.WaitR\x05waits\"%\n" +
 	"\x0fTransferRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\"\x12\n" +
 	"\x10TransferResponse\"#\n" +
 	"\rRemoveRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\"\x10\n" +
-	"\x0eRemoveResponse\"\x0f\n" +
-	"\rStatusRequest\"\xe0\x03\n" +
+	"\x0eRemoveResponse\"&\n" +
+	"\n" +
+	"AddRequest\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\";\n" +
+	"\vAddResponse\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
+	"\arefusal\x18\x02 \x01(\tR\arefusal\"\x0f\n" +
+	"\rStatusRequest\"\xd1\x06\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1a\n" +
@@ -1092,7 +1473,21 @@ const file_peer_proto_rawDesc = "" +
 	"\x0elast_log_index\x18\x0e \x01(\x04R\flastLogIndex\x12\x12\n" +
 	"\x04hash\x18\x0f \x01(\x04R\x04hash\x12\x14\n" +
 	"\x05ready\x18\x10 \x01(\bR\x05ready\x12\x12\n" +
-	"\x04role\x18\x11 \x01(\tR\x04role\"A\n" +
+	"\x04role\x18\x11 \x01(\tR\x04role\x12\x14\n" +
+	"\x05clock\x18\x12 \x01(\x03R\x05clock\x12\x16\n" +
+	"\x06uptime\x18\x13 \x01(\x03R\x06uptime\x12%\n" +
+	"\x0esnapshot_index\x18\x14 \x01(\x04R\rsnapshotIndex\x12\x1d\n" +
+	"\n" +
+	"data_bytes\x18\x15 \x01(\x03R\tdataBytes\x12&\n" +
+	"\x0fdisk_free_bytes\x18\x16 \x01(\x03R\rdiskFreeBytes\x12\x1b\n" +
+	"\tfsync_p99\x18\x17 \x01(\x03R\bfsyncP99\x12\x1d\n" +
+	"\n" +
+	"commit_p99\x18\x18 \x01(\x03R\tcommitP99\x12!\n" +
+	"\fleader_since\x18\x19 \x01(\x03R\vleaderSince\x12$\n" +
+	"\rregistrations\x18\x1a \x01(\x03R\rregistrations\x12\x16\n" +
+	"\x06topics\x18\x1b \x01(\x03R\x06topics\x12\x1c\n" +
+	"\tproducers\x18\x1c \x01(\x03R\tproducers\x12\x18\n" +
+	"\awaiting\x18\x1d \x01(\bR\awaiting\"A\n" +
 	"\vFormRequest\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x18\n" +
 	"\ainitial\x18\x02 \x01(\tR\ainitial\"\x0e\n" +
@@ -1102,17 +1497,23 @@ const file_peer_proto_rawDesc = "" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\"(\n" +
 	"\fJoinResponse\x12\x18\n" +
-	"\acluster\x18\x01 \x01(\tR\acluster2\x8c\x03\n" +
+	"\acluster\x18\x01 \x01(\tR\acluster\"!\n" +
+	"\rInviteRequest\x12\x10\n" +
+	"\x03via\x18\x01 \x01(\tR\x03via\"\x10\n" +
+	"\x0eInviteResponse2\x99\x04\n" +
 	"\x04Peer\x12L\n" +
 	"\aPropose\x12\x1f.nsqraft.lookupd.ProposeRequest\x1a .nsqraft.lookupd.ProposeResponse\x12R\n" +
 	"\tReadIndex\x12!.nsqraft.lookupd.ReadIndexRequest\x1a\".nsqraft.lookupd.ReadIndexResponse\x12F\n" +
 	"\x05Renew\x12\x1d.nsqraft.lookupd.RenewRequest\x1a\x1e.nsqraft.lookupd.RenewResponse\x12O\n" +
 	"\bTransfer\x12 .nsqraft.lookupd.TransferRequest\x1a!.nsqraft.lookupd.TransferResponse\x12I\n" +
-	"\x06Remove\x12\x1e.nsqraft.lookupd.RemoveRequest\x1a\x1f.nsqraft.lookupd.RemoveResponse2\xe3\x01\n" +
+	"\x06Remove\x12\x1e.nsqraft.lookupd.RemoveRequest\x1a\x1f.nsqraft.lookupd.RemoveResponse\x12@\n" +
+	"\x03Add\x12\x1b.nsqraft.lookupd.AddRequest\x1a\x1c.nsqraft.lookupd.AddResponse\x12I\n" +
+	"\x06Status\x12\x1e.nsqraft.lookupd.StatusRequest\x1a\x1f.nsqraft.lookupd.StatusResponse2\xae\x02\n" +
 	"\fIntroduction\x12I\n" +
 	"\x06Status\x12\x1e.nsqraft.lookupd.StatusRequest\x1a\x1f.nsqraft.lookupd.StatusResponse\x12C\n" +
 	"\x04Form\x12\x1c.nsqraft.lookupd.FormRequest\x1a\x1d.nsqraft.lookupd.FormResponse\x12C\n" +
-	"\x04Join\x12\x1c.nsqraft.lookupd.JoinRequest\x1a\x1d.nsqraft.lookupd.JoinResponseB\x18Z\x16nsqraft/lookupd/peerpbb\x06proto3"
+	"\x04Join\x12\x1c.nsqraft.lookupd.JoinRequest\x1a\x1d.nsqraft.lookupd.JoinResponse\x12I\n" +
+	"\x06Invite\x12\x1e.nsqraft.lookupd.InviteRequest\x1a\x1f.nsqraft.lookupd.InviteResponseB\x18Z\x16nsqraft/lookupd/peerpbb\x06proto3"
 
 var (
 	file_peer_proto_rawDescOnce sync.Once
@@ -1126,7 +1527,7 @@ func file_peer_proto_rawDescGZIP() []byte {
 	return file_peer_proto_rawDescData
 }
 
-var file_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_peer_proto_goTypes = []any{
 	(*Hello)(nil),             // 0: nsqraft.lookupd.Hello
 	(*HelloReply)(nil),        // 1: nsqraft.lookupd.HelloReply
@@ -1134,41 +1535,54 @@ var file_peer_proto_goTypes = []any{
 	(*ProposeResponse)(nil),   // 3: nsqraft.lookupd.ProposeResponse
 	(*ReadIndexRequest)(nil),  // 4: nsqraft.lookupd.ReadIndexRequest
 	(*ReadIndexResponse)(nil), // 5: nsqraft.lookupd.ReadIndexResponse
-	(*RenewRequest)(nil),      // 6: nsqraft.lookupd.RenewRequest
-	(*RenewResponse)(nil),     // 7: nsqraft.lookupd.RenewResponse
-	(*TransferRequest)(nil),   // 8: nsqraft.lookupd.TransferRequest
-	(*TransferResponse)(nil),  // 9: nsqraft.lookupd.TransferResponse
-	(*RemoveRequest)(nil),     // 10: nsqraft.lookupd.RemoveRequest
-	(*RemoveResponse)(nil),    // 11: nsqraft.lookupd.RemoveResponse
-	(*StatusRequest)(nil),     // 12: nsqraft.lookupd.StatusRequest
-	(*StatusResponse)(nil),    // 13: nsqraft.lookupd.StatusResponse
-	(*FormRequest)(nil),       // 14: nsqraft.lookupd.FormRequest
-	(*FormResponse)(nil),      // 15: nsqraft.lookupd.FormResponse
-	(*JoinRequest)(nil),       // 16: nsqraft.lookupd.JoinRequest
-	(*JoinResponse)(nil),      // 17: nsqraft.lookupd.JoinResponse
+	(*Wait)(nil),              // 6: nsqraft.lookupd.Wait
+	(*RenewRequest)(nil),      // 7: nsqraft.lookupd.RenewRequest
+	(*RenewResponse)(nil),     // 8: nsqraft.lookupd.RenewResponse
+	(*TransferRequest)(nil),   // 9: nsqraft.lookupd.TransferRequest
+	(*TransferResponse)(nil),  // 10: nsqraft.lookupd.TransferResponse
+	(*RemoveRequest)(nil),     // 11: nsqraft.lookupd.RemoveRequest
+	(*RemoveResponse)(nil),    // 12: nsqraft.lookupd.RemoveResponse
+	(*AddRequest)(nil),        // 13: nsqraft.lookupd.AddRequest
+	(*AddResponse)(nil),       // 14: nsqraft.lookupd.AddResponse
+	(*StatusRequest)(nil),     // 15: nsqraft.lookupd.StatusRequest
+	(*StatusResponse)(nil),    // 16: nsqraft.lookupd.StatusResponse
+	(*FormRequest)(nil),       // 17: nsqraft.lookupd.FormRequest
+	(*FormResponse)(nil),      // 18: nsqraft.lookupd.FormResponse
+	(*JoinRequest)(nil),       // 19: nsqraft.lookupd.JoinRequest
+	(*JoinResponse)(nil),      // 20: nsqraft.lookupd.JoinResponse
+	(*InviteRequest)(nil),     // 21: nsqraft.lookupd.InviteRequest
+	(*InviteResponse)(nil),    // 22: nsqraft.lookupd.InviteResponse
 }
 var file_peer_proto_depIdxs = []int32{
-	2,  // 0: nsqraft.lookupd.Peer.Propose:input_type -> nsqraft.lookupd.ProposeRequest
-	4,  // 1: nsqraft.lookupd.Peer.ReadIndex:input_type -> nsqraft.lookupd.ReadIndexRequest
-	6,  // 2: nsqraft.lookupd.Peer.Renew:input_type -> nsqraft.lookupd.RenewRequest
-	8,  // 3: nsqraft.lookupd.Peer.Transfer:input_type -> nsqraft.lookupd.TransferRequest
-	10, // 4: nsqraft.lookupd.Peer.Remove:input_type -> nsqraft.lookupd.RemoveRequest
-	12, // 5: nsqraft.lookupd.Introduction.Status:input_type -> nsqraft.lookupd.StatusRequest
-	14, // 6: nsqraft.lookupd.Introduction.Form:input_type -> nsqraft.lookupd.FormRequest
-	16, // 7: nsqraft.lookupd.Introduction.Join:input_type -> nsqraft.lookupd.JoinRequest
-	3,  // 8: nsqraft.lookupd.Peer.Propose:output_type -> nsqraft.lookupd.ProposeResponse
-	5,  // 9: nsqraft.lookupd.Peer.ReadIndex:output_type -> nsqraft.lookupd.ReadIndexResponse
-	7,  // 10: nsqraft.lookupd.Peer.Renew:output_type -> nsqraft.lookupd.RenewResponse
-	9,  // 11: nsqraft.lookupd.Peer.Transfer:output_type -> nsqraft.lookupd.TransferResponse
-	11, // 12: nsqraft.lookupd.Peer.Remove:output_type -> nsqraft.lookupd.RemoveResponse
-	13, // 13: nsqraft.lookupd.Introduction.Status:output_type -> nsqraft.lookupd.StatusResponse
-	15, // 14: nsqraft.lookupd.Introduction.Form:output_type -> nsqraft.lookupd.FormResponse
-	17, // 15: nsqraft.lookupd.Introduction.Join:output_type -> nsqraft.lookupd.JoinResponse
-	8,  // [8:16] is the sub-list for method output_type
-	0,  // [0:8] is the sub-list for method input_type
-	0,  // [0:0] is the sub-list for extension type_name
-	0,  // [0:0] is the sub-list for extension extendee
-	0,  // [0:0] is the sub-list for field type_name
+	6,  // 0: nsqraft.lookupd.RenewRequest.waits:type_name -> nsqraft.lookupd.Wait
+	6,  // 1: nsqraft.lookupd.RenewResponse.waits:type_name -> nsqraft.lookupd.Wait
+	2,  // 2: nsqraft.lookupd.Peer.Propose:input_type -> nsqraft.lookupd.ProposeRequest
+	4,  // 3: nsqraft.lookupd.Peer.ReadIndex:input_type -> nsqraft.lookupd.ReadIndexRequest
+	7,  // 4: nsqraft.lookupd.Peer.Renew:input_type -> nsqraft.lookupd.RenewRequest
+	9,  // 5: nsqraft.lookupd.Peer.Transfer:input_type -> nsqraft.lookupd.TransferRequest
+	11, // 6: nsqraft.lookupd.Peer.Remove:input_type -> nsqraft.lookupd.RemoveRequest
+	13, // 7: nsqraft.lookupd.Peer.Add:input_type -> nsqraft.lookupd.AddRequest
+	15, // 8: nsqraft.lookupd.Peer.Status:input_type -> nsqraft.lookupd.StatusRequest
+	15, // 9: nsqraft.lookupd.Introduction.Status:input_type -> nsqraft.lookupd.StatusRequest
+	17, // 10: nsqraft.lookupd.Introduction.Form:input_type -> nsqraft.lookupd.FormRequest
+	19, // 11: nsqraft.lookupd.Introduction.Join:input_type -> nsqraft.lookupd.JoinRequest
+	21, // 12: nsqraft.lookupd.Introduction.Invite:input_type -> nsqraft.lookupd.InviteRequest
+	3,  // 13: nsqraft.lookupd.Peer.Propose:output_type -> nsqraft.lookupd.ProposeResponse
+	5,  // 14: nsqraft.lookupd.Peer.ReadIndex:output_type -> nsqraft.lookupd.ReadIndexResponse
+	8,  // 15: nsqraft.lookupd.Peer.Renew:output_type -> nsqraft.lookupd.RenewResponse
+	10, // 16: nsqraft.lookupd.Peer.Transfer:output_type -> nsqraft.lookupd.TransferResponse
+	12, // 17: nsqraft.lookupd.Peer.Remove:output_type -> nsqraft.lookupd.RemoveResponse
+	14, // 18: nsqraft.lookupd.Peer.Add:output_type -> nsqraft.lookupd.AddResponse
+	16, // 19: nsqraft.lookupd.Peer.Status:output_type -> nsqraft.lookupd.StatusResponse
+	16, // 20: nsqraft.lookupd.Introduction.Status:output_type -> nsqraft.lookupd.StatusResponse
+	18, // 21: nsqraft.lookupd.Introduction.Form:output_type -> nsqraft.lookupd.FormResponse
+	20, // 22: nsqraft.lookupd.Introduction.Join:output_type -> nsqraft.lookupd.JoinResponse
+	22, // 23: nsqraft.lookupd.Introduction.Invite:output_type -> nsqraft.lookupd.InviteResponse
+	13, // [13:24] is the sub-list for method output_type
+	2,  // [2:13] is the sub-list for method input_type
+	2,  // [2:2] is the sub-list for extension type_name
+	2,  // [2:2] is the sub-list for extension extendee
+	0,  // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_peer_proto_init() }
@@ -1182,7 +1596,7 @@ func file_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_peer_proto_rawDesc), len(file_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

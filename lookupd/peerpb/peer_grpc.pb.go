@@ -26,6 +26,8 @@ const (
 	Peer_Renew_FullMethodName     = "/nsqraft.lookupd.Peer/Renew"
 	Peer_Transfer_FullMethodName  = "/nsqraft.lookupd.Peer/Transfer"
 	Peer_Remove_FullMethodName    = "/nsqraft.lookupd.Peer/Remove"
+	Peer_Add_FullMethodName       = "/nsqraft.lookupd.Peer/Add"
+	Peer_Status_FullMethodName    = "/nsqraft.lookupd.Peer/Status"
 )
 
 // PeerClient is the client API for Peer service.
@@ -47,6 +49,10 @@ type PeerClient interface {
 	Transfer(ctx context.Context, in *TransferRequest, opts ...grpc.CallOption) (*TransferResponse, error)
 	// Remove takes a member out of the cluster.
 	Remove(ctx context.Context, in *RemoveRequest, opts ...grpc.CallOption) (*RemoveResponse, error)
+	// Add has the leader invite a node that waits to be taken in.
+	Add(ctx context.Context, in *AddRequest, opts ...grpc.CallOption) (*AddResponse, error)
+	// Status is Introduction's, over a connection that is kept.
+	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
 }
 
 type peerClient struct {
@@ -107,6 +113,26 @@ func (c *peerClient) Remove(ctx context.Context, in *RemoveRequest, opts ...grpc
 	return out, nil
 }
 
+func (c *peerClient) Add(ctx context.Context, in *AddRequest, opts ...grpc.CallOption) (*AddResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AddResponse)
+	err := c.cc.Invoke(ctx, Peer_Add_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerClient) Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StatusResponse)
+	err := c.cc.Invoke(ctx, Peer_Status_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServer is the server API for Peer service.
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
@@ -126,6 +152,10 @@ type PeerServer interface {
 	Transfer(context.Context, *TransferRequest) (*TransferResponse, error)
 	// Remove takes a member out of the cluster.
 	Remove(context.Context, *RemoveRequest) (*RemoveResponse, error)
+	// Add has the leader invite a node that waits to be taken in.
+	Add(context.Context, *AddRequest) (*AddResponse, error)
+	// Status is Introduction's, over a connection that is kept.
+	Status(context.Context, *StatusRequest) (*StatusResponse, error)
 	mustEmbedUnimplementedPeerServer()
 }
 
@@ -150,6 +180,12 @@ func (UnimplementedPeerServer) Transfer(context.Context, *TransferRequest) (*Tra
 }
 func (UnimplementedPeerServer) Remove(context.Context, *RemoveRequest) (*RemoveResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Remove not implemented")
+}
+func (UnimplementedPeerServer) Add(context.Context, *AddRequest) (*AddResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Add not implemented")
+}
+func (UnimplementedPeerServer) Status(context.Context, *StatusRequest) (*StatusResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
 }
 func (UnimplementedPeerServer) mustEmbedUnimplementedPeerServer() {}
 func (UnimplementedPeerServer) testEmbeddedByValue()              {}
@@ -262,6 +298,42 @@ func _Peer_Remove_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Peer_Add_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AddRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).Add(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_Add_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).Add(ctx, req.(*AddRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Peer_Status_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StatusRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).Status(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_Status_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).Status(ctx, req.(*StatusRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Peer_ServiceDesc is the grpc.ServiceDesc for Peer service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -289,6 +361,14 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "Remove",
 			Handler:    _Peer_Remove_Handler,
 		},
+		{
+			MethodName: "Add",
+			Handler:    _Peer_Add_Handler,
+		},
+		{
+			MethodName: "Status",
+			Handler:    _Peer_Status_Handler,
+		},
 	},
 	Streams:  []grpc.StreamDesc{},
 	Metadata: "peer.proto",
@@ -298,6 +378,7 @@ const (
 	Introduction_Status_FullMethodName = "/nsqraft.lookupd.Introduction/Status"
 	Introduction_Form_FullMethodName   = "/nsqraft.lookupd.Introduction/Form"
 	Introduction_Join_FullMethodName   = "/nsqraft.lookupd.Introduction/Join"
+	Introduction_Invite_FullMethodName = "/nsqraft.lookupd.Introduction/Invite"
 )
 
 // IntroductionClient is the client API for Introduction service.
@@ -312,6 +393,9 @@ type IntroductionClient interface {
 	Form(ctx context.Context, in *FormRequest, opts ...grpc.CallOption) (*FormResponse, error)
 	// Join adds the caller to the cluster as a non-voter.
 	Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*JoinResponse, error)
+	// Invite makes an empty node that waits for it join by way of the caller, and
+	// answers when it has. InvalidArgument: it does not wait, or was refused.
+	Invite(ctx context.Context, in *InviteRequest, opts ...grpc.CallOption) (*InviteResponse, error)
 }
 
 type introductionClient struct {
@@ -352,6 +436,16 @@ func (c *introductionClient) Join(ctx context.Context, in *JoinRequest, opts ...
 	return out, nil
 }
 
+func (c *introductionClient) Invite(ctx context.Context, in *InviteRequest, opts ...grpc.CallOption) (*InviteResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(InviteResponse)
+	err := c.cc.Invoke(ctx, Introduction_Invite_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // IntroductionServer is the server API for Introduction service.
 // All implementations must embed UnimplementedIntroductionServer
 // for forward compatibility.
@@ -364,6 +458,9 @@ type IntroductionServer interface {
 	Form(context.Context, *FormRequest) (*FormResponse, error)
 	// Join adds the caller to the cluster as a non-voter.
 	Join(context.Context, *JoinRequest) (*JoinResponse, error)
+	// Invite makes an empty node that waits for it join by way of the caller, and
+	// answers when it has. InvalidArgument: it does not wait, or was refused.
+	Invite(context.Context, *InviteRequest) (*InviteResponse, error)
 	mustEmbedUnimplementedIntroductionServer()
 }
 
@@ -382,6 +479,9 @@ func (UnimplementedIntroductionServer) Form(context.Context, *FormRequest) (*For
 }
 func (UnimplementedIntroductionServer) Join(context.Context, *JoinRequest) (*JoinResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Join not implemented")
+}
+func (UnimplementedIntroductionServer) Invite(context.Context, *InviteRequest) (*InviteResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Invite not implemented")
 }
 func (UnimplementedIntroductionServer) mustEmbedUnimplementedIntroductionServer() {}
 func (UnimplementedIntroductionServer) testEmbeddedByValue()                      {}
@@ -458,6 +558,24 @@ func _Introduction_Join_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Introduction_Invite_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(InviteRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(IntroductionServer).Invite(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Introduction_Invite_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(IntroductionServer).Invite(ctx, req.(*InviteRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Introduction_ServiceDesc is the grpc.ServiceDesc for Introduction service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -476,6 +594,10 @@ var Introduction_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Join",
 			Handler:    _Introduction_Join_Handler,
+		},
+		{
+			MethodName: "Invite",
+			Handler:    _Introduction_Invite_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

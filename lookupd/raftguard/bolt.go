@@ -11,6 +11,8 @@ import (
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+
+	"nsqraft/internal/defect"
 )
 
 // lockTimeout is how long OpenBolt waits for another process to let go of the
@@ -25,7 +27,8 @@ const lockTimeout = time.Second
 // before Raft reads it and takes it for stored.
 func OpenBolt(path string) (*raftboltdb.BoltStore, error) {
 	store, err := raftboltdb.New(raftboltdb.Options{
-		Path: path,
+		Path:   path,
+		NoSync: defect.Seeded && defect.On(defect.NoSync),
 		BoltOptions: &bbolt.Options{
 			Timeout: lockTimeout,
 			// The list of free pages is found by a scan on opening, rather than

@@ -6,6 +6,7 @@
 //	hold.go       a follower that returns is caught up at once
 //	stall.go      a leader whose disk hangs falls silent (#503, #666)
 //	campaign.go   standing for election at once
+//	holdback.go   not standing for election for a while
 //	acks.go       when a majority of the voters last answered this leader
 //	store.go      Store: writes fail for good, are timed and are counted
 //	checksum.go   a checksum in every log entry
@@ -13,7 +14,7 @@
 //	bolt.go       opening the file below
 //
 // What can only be noticed, and not prevented (#696, #697), is the business of
-// whoever runs Raft, as is when to call Campaign.
+// whoever runs Raft, as is when to call Campaign and HoldBack.
 //
 // The order is raft.NewLogCache(n, store) over Store over the bolt file; Store
 // says why. (#n is an issue of hashicorp/raft.)

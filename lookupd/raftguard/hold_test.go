@@ -130,6 +130,67 @@ func heldUntil(t *testing.T, request func(leader, away *node, term uint64) error
 	}
 }
 
+// A disk that hangs again within a minute is given more time, but not for ever.
+func TestStoreThatHangsAgainIsGivenMoreTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := nsqtest.NewNetwork()
+		backend := &gatedStore{InmemStore: raft.NewInmemStore()}
+		store := newStore(t, backend)
+		n1 := raftguard.NewTransport("n1", listen(t, network, "n1"), store, hclog.NewNullLogger())
+		defer n1.Close()
+		n2 := newTransport(t, network, "n2")
+		ctx, stop := context.WithCancel(t.Context())
+		var answering sync.WaitGroup
+		answering.Go(func() {
+			for {
+				select {
+				case rpc := <-n2.Consumer():
+					rpc.Respond(&raft.AppendEntriesResponse{Success: true}, nil)
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+		heartbeat := func() error {
+			req := &raft.AppendEntriesRequest{RPCHeader: header("n1"), Term: 1}
+			return n1.AppendEntries("n2", address("n2"), req, new(raft.AppendEntriesResponse))
+		}
+		// silent hangs the disk, and returns when the heartbeats end, and with them
+		// leadership: after want, or half a second later not yet.
+		silent := func(index uint64, want time.Duration) time.Duration {
+			gate := backend.hold()
+			var storing sync.WaitGroup
+			began := time.Now()
+			storing.Go(func() { store.StoreLog(&raft.Log{Index: index, Term: 1}) })
+			for heartbeat() == nil && time.Since(began) < want+500*time.Millisecond {
+				time.Sleep(10 * time.Millisecond)
+			}
+			took := time.Since(began)
+			gate <- nil
+			storing.Wait()
+			return took
+		}
+		for i, tt := range []struct{ pause, want time.Duration }{
+			{0, 250 * time.Millisecond},
+			{20 * time.Second, time.Second},
+			{5 * time.Second, 2 * time.Second},
+			{time.Second, 4 * time.Second},
+			{2 * time.Minute, 250 * time.Millisecond},
+			{30 * time.Second, time.Second},
+		} {
+			time.Sleep(tt.pause)
+			if err := heartbeat(); err != nil {
+				t.Errorf("a heartbeat with a disk in order: %v", err)
+			}
+			if got := silent(uint64(i+1), tt.want); got < tt.want || got > tt.want+20*time.Millisecond {
+				t.Errorf("hang %d, %v after the one before: silent after %v, want %v", i+1, tt.pause, got, tt.want)
+			}
+		}
+		stop()
+		answering.Wait()
+	})
+}
+
 // A leader whose disk hangs sends nothing, by whichever way Raft would send it. The
 // stories of lookupd show what that is good for.
 func TestHungStoreSendsNothing(t *testing.T) {
@@ -193,7 +254,7 @@ func TestHungStoreSendsNothing(t *testing.T) {
 			}
 			gate <- nil
 			storing.Wait()
-			time.Sleep(time.Hour) // the gate closes once a minute
+			time.Sleep(time.Hour) // the gate closes as soon again as the first time
 		}
 		close(gate)
 		stop()

@@ -14,9 +14,11 @@ const (
 	// election takes.
 	stallLimit = 250 * time.Millisecond
 
-	// stallPause is the least time between two leaderships that a server gives
-	// up by itself. If the disks of all are slow, then passing leadership round
-	// would only add elections to the slowness.
+	// stallAgain is the same if it has given up leadership within stallPause before,
+	// and twice as long each further time. A disk that hangs does so again. But if
+	// the disks of all are slow, then passing leadership round would only add
+	// elections to the slowness.
+	stallAgain = time.Second
 	stallPause = time.Minute
 )
 
@@ -39,6 +41,7 @@ type stallGate struct {
 	mu      sync.Mutex
 	stalled time.Time // the beginning of the StoreLogs for which the gate was last closed
 	closed  time.Time // and when it closed
+	again   int       // how often it has, without a stallPause between
 }
 
 // check returns an error while the gate is closed.
@@ -57,11 +60,23 @@ func (g *stallGate) check() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !began.Equal(g.stalled) {
-		if !g.closed.IsZero() && now.Sub(g.closed) < stallPause {
+		if now.Sub(g.closed) >= stallPause {
+			g.again = 0
+		}
+		if now.Sub(began) < g.limitLocked() {
 			return nil
 		}
 		g.stalled, g.closed = began, now
+		g.again++
 		g.log.Error("the log's disk hangs; leaving leadership to another server", "for", now.Sub(began).Round(time.Millisecond))
 	}
 	return fmt.Errorf("the log's disk hangs: storing for %v", now.Sub(began).Round(time.Millisecond))
+}
+
+// limitLocked returns for how long a StoreLogs may take now.
+func (g *stallGate) limitLocked() time.Duration {
+	if g.again == 0 {
+		return stallLimit
+	}
+	return stallAgain << min(g.again-1, 6) // a minute is too long for anyone
 }

@@ -51,6 +51,7 @@ type Store struct {
 	storing atomic.Pointer[time.Time] // when the StoreLogs in flight began
 	beside  atomic.Pointer[time.Time] // beginning of the Watch in flight
 	bytes   atomic.Int64
+	took    lately
 
 	mu       sync.Mutex // guards what follows; never held during a call of backend
 	failed   error
@@ -118,7 +119,10 @@ func (s *Store) StoreLog(log *raft.Log) error { return s.StoreLogs([]*raft.Log{l
 func (s *Store) StoreLogs(logs []*raft.Log) error {
 	began := time.Now()
 	s.storing.Store(&began)
-	defer s.storing.Store(nil)
+	defer func() {
+		s.storing.Store(nil)
+		s.took.note(began, time.Now())
+	}()
 
 	// A leader that cannot store a change of the configuration steps down, but
 	// goes by the new one all the same.
@@ -183,6 +187,10 @@ func (s *Store) StoringSince() time.Time {
 	}
 	return since
 }
+
+// Took returns how long a StoreLogs takes lately: what the last two took at least and
+// at most; 0, 0 if there were not two, or the last is older than latelyFor.
+func (s *Store) Took() (least, most time.Duration) { return s.took.bounds(time.Now()) }
 
 // LogBytes returns how many bytes of log entries were stored since the last
 // ResetLogBytes. It is what a snapshot would spare: Raft counts only entries.
@@ -251,4 +259,31 @@ func (s *Store) failure() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.failed
+}
+
+// latelyFor is for how long it counts what a StoreLogs took.
+const latelyFor = 5 * time.Second
+
+// lately are what the last two took. One alone says little: a disk may be busy.
+type lately struct {
+	mu   sync.Mutex
+	took [2]time.Duration // the last first; 0: none yet
+	end  time.Time        // of the last
+}
+
+func (l *lately) note(began, end time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.took = [2]time.Duration{max(end.Sub(began), 1), l.took[0]}
+	l.end = end
+}
+
+func (l *lately) bounds(now time.Time) (least, most time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	least, most = slices.Min(l.took[:]), slices.Max(l.took[:])
+	if least == 0 || now.Sub(l.end) > latelyFor {
+		return 0, 0
+	}
+	return least, most
 }

@@ -452,3 +452,36 @@ func TestLogBytes(t *testing.T) {
 		t.Errorf("LogBytes = %d after a reset", got)
 	}
 }
+
+func TestTookIsOfTheLastTwo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backend := &gatedStore{InmemStore: raft.NewInmemStore()}
+		store := newStore(t, backend)
+		var index uint64
+		write := func(took time.Duration) {
+			index++
+			gate := backend.hold()
+			time.AfterFunc(took, func() { gate <- nil })
+			if err := store.StoreLog(&raft.Log{Index: index, Term: 1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		const ms = time.Millisecond
+		for _, tt := range []struct{ took, least, most time.Duration }{
+			{1 * ms, 0, 0},
+			{200 * ms, 1 * ms, 200 * ms},
+			{100 * ms, 100 * ms, 200 * ms},
+			{150 * ms, 100 * ms, 150 * ms},
+			{2 * ms, 2 * ms, 150 * ms},
+		} {
+			write(tt.took)
+			if least, most := store.Took(); least != tt.least || most != tt.most {
+				t.Errorf("after a write of %v: %v to %v, want %v to %v", tt.took, least, most, tt.least, tt.most)
+			}
+		}
+		time.Sleep(6 * time.Second)
+		if least, most := store.Took(); least != 0 || most != 0 {
+			t.Errorf("without a write for 6s: %v to %v, want 0", least, most)
+		}
+	})
+}

@@ -30,7 +30,8 @@ var (
 // Transport is a raft.NetworkTransport that hands heartbeats to Raft in the
 // order of everything else, never pipelines, remembers which peers answered what
 // a leader sent, and when it was sent, waits for peers that are away, falls
-// silent while this server's disk hangs, and can make Raft stand for election.
+// silent while this server's disk hangs, and can make Raft stand for election, or
+// hold back from it.
 //
 // It stands in for the NetworkTransport it embeds wherever Raft asks for more
 // than a raft.Transport (pre-votes, Close).
@@ -40,6 +41,8 @@ type Transport struct {
 	acks ackClock
 	gate stallGate
 	raft atomic.Pointer[raft.Raft] // nil until Attach
+
+	holdBackUntil atomic.Pointer[time.Time] // nil: never has
 
 	requests chan raft.RPC // to Raft
 	done     chan struct{} // closed by Close
@@ -125,14 +128,10 @@ func (t *Transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress,
 	return err
 }
 
-// RequestVote, RequestPreVote and TimeoutNow only say whom they mean.
+// RequestVote and TimeoutNow only say whom they mean.
 
 func (t *Transport) RequestVote(id raft.ServerID, target raft.ServerAddress, req *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
 	return t.NetworkTransport.RequestVote(id, addressOf(id, target), req, resp)
-}
-
-func (t *Transport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, req *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
-	return t.NetworkTransport.RequestPreVote(id, addressOf(id, target), req, resp)
 }
 
 func (t *Transport) TimeoutNow(id raft.ServerID, target raft.ServerAddress, req *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse) error {

@@ -4,7 +4,11 @@
 package lookupdtest
 
 import (
+	"encoding/json"
+	"net/http"
+	"net/url"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -46,4 +50,34 @@ func (l *Lookupd) Close() {
 	if err := l.server.Close(); err != nil {
 		l.t.Error(err)
 	}
+}
+
+// AwaitProducers waits until it lists n producers of topic, and fails the test if that
+// takes half a minute.
+func (l *Lookupd) AwaitProducers(topic string, n int) {
+	l.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); l.producers(topic) != n; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			l.t.Fatalf("%d producers of topic %s, want %d", l.producers(topic), topic, n)
+		}
+	}
+}
+
+func (l *Lookupd) producers(topic string) int {
+	l.t.Helper()
+	resp, err := http.Get("http://" + l.HTTP + "/lookup?topic=" + url.QueryEscape(topic))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Producers []json.RawMessage `json:"producers"`
+	}
+	if resp.StatusCode == http.StatusNotFound {
+		return 0
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		l.t.Fatal(err)
+	}
+	return len(answer.Producers)
 }
