@@ -23,6 +23,9 @@ const stockApps = "github.com/nsqio/nsq/apps/"
 // binDir keeps the binaries between runs, so that only what changed is linked again.
 const binDir = "bin"
 
+// programs are those of which there is a stock one and ours.
+var programs = []string{"nsqlookupd", "nsqd", "nsqadmin", "nsq_stat", "nsq_tail", "nsq_to_file", "nsq_to_http", "nsq_to_nsq", "to_nsq"}
+
 // stockBin returns the path of a stock binary.
 func stockBin(app string) string { return filepath.Join(binDir, "stock", app) }
 
@@ -49,7 +52,7 @@ func build() error {
 		return fmt.Errorf("-against=%s: want ours or stock", *against)
 	}
 	stock := []string{"build", "-trimpath", "-o", filepath.Join(binDir, "stock") + "/"}
-	for _, app := range []string{"nsqd", "nsqlookupd", "nsqadmin", "nsq_stat", "nsq_tail", "to_nsq"} {
+	for _, app := range programs {
 		stock = append(stock, stockApps+app)
 	}
 	if err := goTool(stock...); err != nil {
@@ -58,7 +61,7 @@ func build() error {
 	if *against == "stock" {
 		return nil
 	}
-	for _, app := range []string{"nsqlookupd", "nsqd"} {
+	for _, app := range append(slices.Clone(programs), "nsqctl") { // stock has none
 		out, err := filepath.Abs(ourBin(app))
 		if err != nil {
 			return err
