@@ -5,15 +5,17 @@ FUZZTIME ?= 10s
 # Where generated code goes: the tree itself, or a copy to compare it with.
 OUT      ?= .
 
-.PHONY: run build test race vet fmt lint interop interop-race bench generate fuzz-short deploy-test clean
+.PHONY: run build test race vet fmt lint browser pictures drill stock drill-figures drill-smoke drill-selftest interop interop-race bench generate fuzz-short deploy-test clean
 
-run: ## three nodes and an nsqd on loopback until Ctrl-C; DATA=folder keeps their data
-	deploy/local/run.sh
+run: build ## a whole cluster on loopback until q or Ctrl-C; DATA=folder keeps its data
+	@bin/nsqctl dev $(if $(DATA),--data-dir='$(DATA)')
 
 build: ## static binaries in bin/
 	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/...
 
 test:
+	@for name in chromium chromium-browser google-chrome chrome; do command -v $$name >/dev/null && exit; done; \
+		echo "no Chromium here: nsqadmin is not tested in a browser (make browser)"
 	go test -timeout 10m ./...
 
 race: ## as test, with the race detector (a C compiler)
@@ -28,13 +30,40 @@ fmt: ## lists what gofmt would change, and fails if there is any
 lint: ## staticcheck, built from what tools/go.mod pins
 	for dir in $(GO_DIRS); do (cd $$dir && go tool -modfile=$(CURDIR)/tools/go.mod staticcheck ./...) || exit 1; done
 
+browser: ## nsqadmin in a real browser (Chromium); artefacts/browser has pictures of what it saw
+	go test -count=1 -timeout 10m ./nsqadmin/browser -must
+
+pictures: ## docs/pictures: those of the README, of a cluster under traffic (Chromium)
+	go test -count=1 -timeout 10m ./nsqadmin/browser -run '^TestPictures$$' -must -pictures=$(CURDIR)/docs/pictures
+
+# Against stock it takes stock's programs, in bin/stock.
+DRILL_STOCK := $(filter --against=both --against=stock,$(DRILL))
+drill: build $(if $(DRILL_STOCK),stock) ## every drill once, with a report in artefacts/drill; ten minutes (DRILL=--against=both)
+	bin/nsqdrill run --profile=standard --out=artefacts/drill/standard $(if $(DRILL_STOCK),--stock-bin-dir=bin/stock) $(DRILL)
+
+stock: ## stock NSQ's nsqlookupd and nsqd, in bin/stock
+	cd interop && go build -o $(CURDIR)/bin/stock/ github.com/nsqio/nsq/apps/nsqlookupd github.com/nsqio/nsq/apps/nsqd
+
+REPORT ?= artefacts/drill/standard
+drill-figures: ## picture and figures of a drill against both, for README and docs/nsqdrill.md (Chromium; REPORT=folder)
+	docs/drill-figures.sh $(REPORT)
+
+# Exit code 2 is a bound in time that was missed: of a machine that does other things
+# too, that says little. Whatever is unsafe or undecided fails.
+drill-smoke: build ## a minute of drills without rights of root, and another in network namespaces where that is allowed
+	bin/nsqdrill run --profile=smoke --env=processes --no-disks --out=artefacts/drill/processes || [ $$? -eq 2 ]
+	bin/nsqdrill run --profile=smoke --env=auto --out=artefacts/drill/auto || [ $$? -eq 2 ]
+
+drill-selftest: ## bugs that are put in on purpose: nsqdrill has to find each of them; four minutes
+	go test -count=1 -timeout 8m -parallel 2 -v ./internal/drill/selftest -drills
+
 # -count=1: go test cannot see that a binary which it starts has changed, and would
 # answer from its cache.
 interop: ## stock NSQ against our binaries, as processes
-	go test -C interop -count=1 -timeout 10m ./...
+	go test -C interop -count=1 -timeout 14m ./...
 
 interop-race: ## as interop, with our daemon built with the race detector (a C compiler)
-	go test -C interop -count=1 -timeout 10m ./... -race-ours
+	go test -C interop -count=1 -timeout 14m ./... -race-ours
 
 bench: ## a table of ratios to stock NSQ, in artefacts/ too; a quarter of an hour of both cores (BENCH=-list)
 	go run -C interop ./bench $(BENCH)

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Checks what is in deploy/: the systemd units, the image, and the compose file, by
-# bringing three nodes and two nsqds up, with a stock nsqd beside them, killing
-# containers and cutting one off the network.
+# bringing three nodes, two nsqds and nsqadmin up, with a stock nsqd beside them, killing
+# containers and cutting one off the network; and the drills of such a project, on
+# another that nsqdrill brings up.
 # Everything it makes carries a name of this run and is removed at the end.
 # Exit status: 0 all held, 1 something did not, 77 there is no Docker Engine.
 set -euo pipefail
@@ -26,7 +27,7 @@ eventually() {
 if command -v systemd-analyze >/dev/null; then
     # The units name binaries that are installed nowhere here; any will do to verify.
     units=$(mktemp -d)
-    for unit in nsqlookupd nsqd; do
+    for unit in nsqlookupd nsqd nsqadmin; do
         sed "s|/usr/local/bin/$unit|/bin/true|" "systemd/$unit.service" >"$units/$unit.service"
         complaints=$(systemd-analyze verify "$units/$unit.service" 2>&1) || die "$unit.service: $complaints"
         [[ -z $complaints ]] || die "$unit.service: $complaints"
@@ -67,6 +68,7 @@ for i in N1 N2 N3 D1 D2 S; do
     free_port "${i}_TCP_PORT"
     free_port "${i}_HTTP_PORT"
 done
+free_port A_HTTP_PORT
 work=$(mktemp -d)
 
 clean_up() {
@@ -85,8 +87,8 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-# A service is called by its letter and number: N1 is nsqlookupd1, D1 nsqd1, and S the
-# stock nsqd, which runs outside.
+# A service is called by its letter and number: N1 is nsqlookupd1, D1 nsqd1, A nsqadmin,
+# and S the stock nsqd, which runs outside.
 http() { local p=${1}_HTTP_PORT; echo "http://127.0.0.1:${!p}"; }
 ask() { curl --silent --fail --max-time 3 "$(http "$1")$2"; }
 ready() { ask "$1" /readyz >/dev/null; }
@@ -132,18 +134,40 @@ registers() { register "$@" || die "$1 cannot register $3 with node $2"; say "ok
 
 say "building $NSQRAFT_IMAGE"
 timeout 300 docker/build.sh "$NSQRAFT_IMAGE" >/dev/null
-for path in /{,bin/,usr/local/bin/}{nsqlookupd,nsqd}; do
-    timeout 30 docker run --rm --network none "$NSQRAFT_IMAGE" $path --version >/dev/null || die "no $path in the image"
+for program in ../cmd/*/; do
+    for folder in / /bin/ /usr/local/bin/; do
+        path=$folder$(basename "$program")
+        timeout 30 docker run --rm --network none "$NSQRAFT_IMAGE" "$path" --version >/dev/null || die "no $path in the image"
+    done
 done
 [[ $(docker image inspect --format '{{.Config.User}}' "$NSQRAFT_IMAGE") == 65532:65532 ]] || die "the image's user is not 65532"
 say "ok: the image has the stock paths and a user without rights"
+
+say "breaking a project of nsqdrill's own in each way that it has"
+# A name of ours for what it brings up is not needed: it takes that down itself, also if
+# it is killed.
+drilled=$(timeout 330 go test -C .. -count=1 -timeout 5m -v -run '^TestCompose$' ./internal/drill/env 2>&1) || die "TestCompose: $drilled"
+[[ $drilled == *"--- PASS: TestCompose"* ]] || die "TestCompose did not run: $drilled"
+say "ok: nsqdrill breaks and heals containers"
 
 "${compose[@]}" up -d >/dev/null 2>&1 || die "compose up"
 declare -A container
 for i in 1 2 3; do container[N$i]=$("${compose[@]}" ps -q "nsqlookupd$i" 2>/dev/null); done
 for i in 1 2; do container[D$i]=$("${compose[@]}" ps -q "nsqd$i" 2>/dev/null); done
-for i in N1 N2 N3 D1 D2; do eventually 60 "$i is ready" ready $i; done
-for i in N1 N2 N3 D1 D2; do eventually 60 "container $i is healthy" healthy $i; done
+container[A]=$("${compose[@]}" ps -q nsqadmin 2>/dev/null)
+for i in N1 N2 N3 D1 D2 A; do eventually 60 "$i is ready" ready $i; done
+for i in N1 N2 N3 D1 D2 A; do eventually 60 "container $i is healthy" healthy $i; done
+
+# What nsqadmin lists, by broadcast address.
+shows() { [[ $(ask A /api/nodes | grep -o '"broadcast_address":"[^"]*"' | cut -d'"' -f4 | sort | tr '\n' ' ') == "$* " ]]; }
+eventually 10 "nsqadmin's API has both nsqds" shows nsqd1 nsqd2
+# The whole page is read before it is looked through: a reader that leaves early would
+# make curl fail.
+page() { [[ $(ask A "$1") == *"$2"* ]]; }
+page / '<html' || die "nsqadmin's first page is none"
+page /nodes nsqd2 || die "nsqadmin's page of nodes has no nsqd2"
+page /cluster 'n3' || die "nsqadmin's page of the cluster has no n3"
+say "ok: nsqadmin's pages have them too"
 
 say "building and starting a stock nsqd"
 CGO_ENABLED=0 timeout 300 go build -C ../interop -trimpath -o "$work/nsqd" github.com/nsqio/nsq/apps/nsqd || die "build of the stock nsqd"
@@ -220,7 +244,7 @@ say "stopping everything"
 "${compose[@]}" stop >/dev/null 2>&1 || die "compose stop"
 kill "$stock" && wait "$stock" || die "the stock nsqd ended with status $?"
 stock=
-for i in N1 N2 N3 D1 D2; do
+for i in N1 N2 N3 D1 D2 A; do
     status=$(docker inspect --format '{{.State.ExitCode}}' "${container[$i]}")
     [[ $status == 0 ]] || die "$i stopped with status $status"
 done
