@@ -58,12 +58,14 @@ drill-selftest: ## bugs that are put in on purpose: nsqdrill has to find each of
 	go test -count=1 -timeout 8m -parallel 2 -v ./internal/drill/selftest -drills
 
 # -count=1: go test cannot see that a binary which it starts has changed, and would
-# answer from its cache.
+# answer from its cache. -parallel: the tests that say they can run beside others wait
+# most of their time.
+INTEROP := go test -C interop -count=1 -timeout 14m -parallel 6 ./...
 interop: ## stock NSQ against our binaries, as processes
-	go test -C interop -count=1 -timeout 14m ./...
+	$(INTEROP)
 
 interop-race: ## as interop, with our daemon built with the race detector (a C compiler)
-	go test -C interop -count=1 -timeout 14m ./... -race-ours
+	$(INTEROP) -race-ours
 
 bench: ## a table of ratios to stock NSQ, in artefacts/ too; a quarter of an hour of both cores (BENCH=-list)
 	go run -C interop ./bench $(BENCH)

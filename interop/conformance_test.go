@@ -23,6 +23,7 @@ func TestConformance(t *testing.T) {
 	}
 	for _, s := range stories {
 		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
 			want := s.tellTo(t, startSubject(t, "stock", s.flags...))
 			got := s.tellTo(t, startSubject(t, *against, s.flags...))
 			if diff := cmp.Diff(want, got); diff != "" {

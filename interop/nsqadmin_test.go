@@ -44,7 +44,10 @@ func eachScene(t *testing.T, test func(t *testing.T, start func(testing.TB) *sce
 		t.Skip("about our nsqadmin")
 	}
 	for _, name := range []string{"stock", "ours"} {
-		t.Run(name+" daemons", func(t *testing.T) { test(t, scenes[name]) })
+		t.Run(name+" daemons", func(t *testing.T) {
+			t.Parallel()
+			test(t, scenes[name])
+		})
 	}
 }
 

@@ -13,23 +13,21 @@ func TestNSQDConformance(t *testing.T) {
 	for _, group := range []struct {
 		name    string
 		stories []story
-		waits   bool // most of its time passes waiting
 	}{
-		{"identify", nsqdIdentifyStories(), false},
-		{"commands", nsqdCommandStories(), false},
-		{"publish", nsqdPublishStories(), false},
-		{"consume", nsqdConsumeStories(), false},
-		{"time", nsqdTimeStories(), true},
-		{"http", nsqdHTTPStories(), false},
-		{"stats", nsqdStatsStories(), false},
-		{"metadata", nsqdMetadataStories(), false},
+		{"identify", nsqdIdentifyStories()},
+		{"commands", nsqdCommandStories()},
+		{"publish", nsqdPublishStories()},
+		{"consume", nsqdConsumeStories()},
+		{"time", nsqdTimeStories()},
+		{"http", nsqdHTTPStories()},
+		{"stats", nsqdStatsStories()},
+		{"metadata", nsqdMetadataStories()},
 	} {
 		t.Run(group.name, func(t *testing.T) {
+			t.Parallel()
 			for _, s := range group.stories {
 				t.Run(s.name, func(t *testing.T) {
-					if group.waits {
-						t.Parallel()
-					}
+					t.Parallel() // most of it waits
 					compareNSQDs(t, s)
 				})
 			}
@@ -292,7 +290,7 @@ func nsqdConsumeStories() []story {
 			send("p", 1, magicV2+mpub("t", "1", "2", "3")), send("s", 1, ""),
 			when(allStats, `"depth":2`),
 			post("/channel/empty?topic=t&channel=c"), fetch(allStats),
-			send("s", 1, "FIN <1>\n"), send("s", 1, pub("t", "4")), send("s", 1, ""),
+			send("s", 1, "FIN <1>\n"), send("p", 1, pub("t", "4")), send("s", 1, ""),
 		}},
 		{name: "an emptied topic", steps: []step{
 			send("p", 1, magicV2+mpub("t", "1", "2", "3")), fetch(allStats),

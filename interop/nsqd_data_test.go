@@ -19,6 +19,7 @@ import (
 // topics, channels, what is paused, and every message, in memory, on disk or in
 // flight when SIGTERM came.
 func TestNSQDDataDirectory(t *testing.T) {
+	t.Parallel()
 	ours := nsqdUnderTest()
 	for _, tt := range []struct {
 		first, then string
@@ -33,6 +34,7 @@ func TestNSQDDataDirectory(t *testing.T) {
 		{ours, "stock", []string{"--mem-queue-size=0", "--max-bytes-per-file=1000"}},
 	} {
 		t.Run(fmt.Sprintf("%s to %s %s", tt.first, tt.then, strings.Join(tt.flags, " ")), func(t *testing.T) {
+			t.Parallel()
 			const n = 100
 			data := t.TempDir()
 			want := make(map[string]int)

@@ -30,11 +30,13 @@ func (a *acked) add(bodies ...string) {
 // producers publish and one channel is read. No channel may lose a message whose
 // publisher had its OK.
 func TestNSQDKilled(t *testing.T) {
+	t.Parallel()
 	if nsqdUnderTest() == "stock" {
 		t.Skip("stock loses what it has in memory")
 	}
 	for _, flags := range [][]string{{"--sync-every=1"}, {"--sync-every=1", "--mem-queue-size=0", "--max-bytes-per-file=100000"}} {
 		t.Run(fmt.Sprint(flags), func(t *testing.T) {
+			t.Parallel()
 			s := startNSQDSubject(t, "ours", flags...)
 			for _, target := range []string{"/topic/create?topic=t", "/channel/create?topic=t&channel=read", "/channel/create?topic=t&channel=kept"} {
 				mustSend(t, "POST", s.http, target, "")

@@ -19,6 +19,7 @@ import (
 // back and, when there is room again, records all of them. What was finished before
 // can be read throughout.
 func TestToFileFullDisk(t *testing.T) {
+	t.Parallel()
 	if *against != "ours" {
 		t.Skip("stock ends, and its supervisor starts it again")
 	}
@@ -76,6 +77,7 @@ func TestToFileFullDisk(t *testing.T) {
 // files and of folders, is gone. Nothing that was finished may be among it. The same
 // without syncs is the check on the check: it must be seen to lose what was finished.
 func TestToFilePowerCut(t *testing.T) {
+	t.Parallel()
 	if *against != "ours" {
 		t.Skip("it is known how stock syncs")
 	}

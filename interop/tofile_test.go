@@ -176,6 +176,7 @@ func (f *toFile) wantRecords(published map[string]bool) {
 // TestToFileKilled kills nsq_to_file again and again while it records what several
 // producers publish. In the end each message has been finished, and is in a file.
 func TestToFileKilled(t *testing.T) {
+	t.Parallel()
 	if *against != "ours" {
 		t.Skip("stock's is compared in TestToFileAsStock")
 	}
@@ -250,6 +251,7 @@ func publishBatches(t testing.TB, d *nsqd, name string, published *acked, ended 
 // TestToFileAsStock gives both the same flags, messages and signals. Their files have
 // the same names and contents.
 func TestToFileAsStock(t *testing.T) {
+	t.Parallel()
 	if *against != "ours" {
 		t.Skip("compares ours with stock's")
 	}

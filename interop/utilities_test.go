@@ -49,10 +49,12 @@ func (w world) nsqd(t *testing.T) *nsqd {
 func eachWorld(t *testing.T, test func(*testing.T, world)) {
 	skipWithoutOurs(t)
 	t.Run("stock daemons", func(t *testing.T) {
+		t.Parallel()
 		s := startSubject(t, "stock", reachable)
 		test(t, world{"stock", lookupds{[]string{s.tcp}, []string{s.http}, []*process{s.process}}})
 	})
 	t.Run("our daemons", func(t *testing.T) {
+		t.Parallel()
 		c := startCluster(t)
 		w := world{which: "ours", lookupds: lookupds{tcp: tcpAddrs(c.nodes), http: httpAddrs(c.nodes)}}
 		for _, n := range c.nodes {

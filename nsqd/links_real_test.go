@@ -70,9 +70,11 @@ func TestLinksWithOurLookupds(t *testing.T) {
 		}
 	}
 	knows("nsqd:t1,t2", a, b)
-	if names, err := l.channels(t.Context(), "t1"); err != nil || !slices.Equal(names, []string{"c1"}) {
-		t.Errorf("channels %v, %v, want c1", names, err)
-	}
+	// A topic may be known before its channels are.
+	eventually(t, "they know c1", func() bool {
+		names, err := l.channels(t.Context(), "t1")
+		return err == nil && slices.Equal(names, []string{"c1"})
+	})
 	if names, err := l.channels(t.Context(), "unknown"); err != nil || len(names) > 0 {
 		t.Errorf("channels of an unknown topic: %v, %v", names, err)
 	}
