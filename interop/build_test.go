@@ -80,10 +80,11 @@ func build() error {
 
 func goTool(args ...string) error {
 	cmd := exec.Command("go", args...)
-	cmd.Env = os.Environ()
-	if !slices.Contains(args, "-race") { // which cannot do without
-		cmd.Env = append(cmd.Env, "CGO_ENABLED=0")
+	cgo := "CGO_ENABLED=0"
+	if slices.Contains(args, "-race") { // which cannot do without
+		cgo = "CGO_ENABLED=1"
 	}
+	cmd.Env = append(os.Environ(), cgo)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go %s: %w\n%s", args[0], err, out)
 	}
