@@ -60,8 +60,22 @@ func newToFileIn(t testing.TB, dir, which string, flags ...string) *toFile {
 // files returns what can be read of the files, by name.
 func (f *toFile) files() map[string]string {
 	f.t.Helper()
+	for range 100 {
+		files, err := readFiles(f.dir)
+		if err == nil {
+			return files
+		}
+		if !errors.Is(err, fs.ErrNotExist) { // otherwise a file was moved meanwhile
+			f.t.Fatal(err)
+		}
+	}
+	f.t.Fatalf("%s changes all the time", f.dir)
+	return nil
+}
+
+func readFiles(dir string) (map[string]string, error) {
 	files := make(map[string]string)
-	err := filepath.WalkDir(f.dir, func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -72,14 +86,11 @@ func (f *toFile) files() map[string]string {
 		if strings.HasSuffix(path, ".gz") {
 			b = readable(b)
 		}
-		name, err := filepath.Rel(f.dir, path)
+		name, err := filepath.Rel(dir, path)
 		files[name] = string(b)
 		return err
 	})
-	if err != nil {
-		f.t.Error(err)
-	}
-	return files
+	return files, err
 }
 
 // readable returns what comes out of b before it is cut off, as from zcat.
