@@ -23,7 +23,8 @@ type simulation struct {
 	index   uint64
 	nodes   map[string]*simNode
 	session int64
-	late    []func() // effects that come after their calls have returned
+	late    []func()       // effects that come after their calls have returned
+	tombs   map[string]int // how many tombstones were asked for, by topic
 	defect  string
 	message int
 }
@@ -93,7 +94,8 @@ func (s *simulation) wrong(name string, n int) bool {
 }
 
 func simulate(seed uint64, calls int, defect string) *Run {
-	s := &simulation{rng: rand.New(rand.NewPCG(seed, 1)), topics: make(map[string]*simTopic), nodes: make(map[string]*simNode), defect: defect,
+	s := &simulation{rng: rand.New(rand.NewPCG(seed, 1)), topics: make(map[string]*simTopic), nodes: make(map[string]*simNode),
+		tombs: make(map[string]int), defect: defect,
 		run: &Run{Header: Header{Against: "ours", Nodes: []string{"n1", "n2", "n3"}, NSQDs: []string{"nsqd1"},
 			Grace: 45 * time.Second, Inactive: 300 * time.Second, Tombstone: 45 * time.Second}}}
 	for i, node := range s.run.Header.Nodes {
@@ -226,7 +228,11 @@ func (s *simulation) close(c *simClient, op Op) {
 func (s *simulation) toggle(c *simClient, op Op) {
 	op.Topic, op.Session, op.Producer = s.topicOf(false), c.session, c.producer
 	channel := fmt.Sprintf("c%d", s.rng.IntN(2))
-	switch s.rng.IntN(9) {
+	what := s.rng.IntN(9)
+	if what == 7 && s.tombs[op.Topic] == maxTombstones {
+		what = 0 // a topic with more is not searched: the specification does not hold them
+	}
+	switch what {
 	default:
 		op.Kind, op.Node = Register, c.node
 		s.change(c, op, func(t *simTopic) { t.known, t.sessions[c.session] = true, c.producer })
@@ -249,6 +255,7 @@ func (s *simulation) toggle(c *simClient, op Op) {
 		s.change(c, op, func(t *simTopic) { delete(t.channels, channel) })
 	case 7:
 		op.Kind, op.Status = Tombstone, 200
+		s.tombs[op.Topic]++
 		s.change(c, op, func(t *simTopic) {
 			if t.sessions[c.session] != "" && !s.wrong("a tombstone hides nothing", 1) {
 				t.tombs[c.producer] = true
