@@ -96,7 +96,7 @@ func nsqdStatsStories() []story {
 		{name: "nothing", steps: []step{fetch("/stats"), fetch("/stats?format=json"), fetch(allStats + "&topic=none")}},
 		{name: "filters", steps: some},
 		{name: "latencies", flags: []string{"--e2e-processing-latency-percentile=1.0,0.99,0.5"}, steps: []step{
-			send("s", 1, magicV2+"SUB t c\n"), send("s", 2, "RDY 9\n"+pub("t", "one")), send("s", 1, "FIN <one>\n"+barrier), fetch(allStats),
+			send("s", 1, magicV2+"SUB t c\n"), send("s", 1, "RDY 9\n"+barrier), send("p", 1, magicV2+pub("t", "one")), send("s", 1, ""), send("s", 1, "FIN <one>\n"+barrier), fetch(allStats),
 			fetch("/config/e2e_processing_latency_percentiles"),
 		}},
 	}
