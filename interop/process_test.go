@@ -170,10 +170,11 @@ func tail(path string, n int) []byte {
 	return bytes.Join(lines[max(0, len(lines)-1-n):], nil)
 }
 
-// Ports come from below the range that Linux gives to outgoing connections, so
-// that the port of a node that is down is still free when it comes back.
+// Ports come from below the range that Linux gives to outgoing connections, and from
+// beyond the one that nsqctl and nsqdrill choose from, so that the port of a node that
+// is down is still free when it comes back.
 const (
-	firstPort = 20000
+	firstPort = 28000
 	lastPort  = 31999
 )
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"nsqraft/internal/nsqtest"
 	"nsqraft/internal/nsqtest/lookupdtest"
 	"nsqraft/internal/nsqtest/nsqdtest"
 )
@@ -379,12 +380,7 @@ func TestPagesRightAfterTheStart(t *testing.T) {
 			t.Errorf("%s: %d", path, got.status)
 		}
 	}
-	gone, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	gone.Close()
-	in := start(t, func(o *Options) { o.NSQDHTTPAddresses = []string{gone.Addr().String()} })
+	in := start(t, func(o *Options) { o.NSQDHTTPAddresses = []string{nsqtest.FreeAddress(t)} })
 	if got := in.get("/topics/t"); got.status != 503 || got.header.Get("Retry-After") != "2" {
 		t.Errorf("with nobody there: %d, %v", got.status, got.header)
 	}

@@ -151,7 +151,7 @@ func TestLooksAtMessages(t *testing.T) {
 	a.Publish("t", "before")
 	a.Post("/channel/create?topic=t&channel=c", "")
 	b.Publish("t", "waits for the first channel")
-	in := start(t, func(o *Options) { o.NSQDHTTPAddresses = []string{a.HTTP, b.HTTP, nsqtest.Refusing(t)} })
+	in := start(t, func(o *Options) { o.NSQDHTTPAddresses = []string{a.HTTP, b.HTTP, nsqtest.FreeAddress(t)} })
 	in.await("/api/topics/t", "both", func(r reply) bool {
 		nodes, _ := r.JSON["nodes"].([]any)
 		return len(nodes) == 2

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/nsqio/go-nsq"
+
+	"nsqraft/internal/nsqtest"
 )
 
 // stockProducer and stockConsumer are go-nsq's, on the server; they end with the
@@ -196,12 +198,11 @@ func TestStockClientBacksOff(t *testing.T) {
 // does too, but go-nsq has a data race there.
 func TestStockClientOverRestart(t *testing.T) {
 	for _, memory := range []int64{10000, 0} {
-		folder, address := t.TempDir(), "127.0.0.1:0"
+		folder, address := t.TempDir(), nsqtest.FreeAddress(t)
 		start := func() *Server {
 			return startServer(t, func(o *Options) { o.DataPath, o.TCPAddress, o.MemQueueSize = folder, address, memory })
 		}
 		s := start()
-		address = s.TCPAddr().String()
 		config := nsq.NewConfig()
 		config.LookupdPollInterval = 20 * time.Millisecond // also how soon it connects anew
 		config.MaxInFlight = 7

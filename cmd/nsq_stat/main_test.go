@@ -160,7 +160,7 @@ func TestRates(t *testing.T) {
 
 func TestNothingToLookAt(t *testing.T) {
 	x, _ := fill(t)
-	dead := nsqtest.Refusing(t)
+	dead := nsqtest.FreeAddress(t)
 	for _, tt := range []struct{ args, want string }{
 		{"--topic=zz --nsqd-http-address=" + x.HTTP, `ERROR: failed to find topic "zz" on any nsqd`},
 		{"--topic=b --channel=c --nsqd-http-address=" + x.HTTP, `ERROR: failed to find channel "c" of topic "b" on any nsqd`},
@@ -182,7 +182,7 @@ func TestSomeAreDown(t *testing.T) {
 	x, y := fill(t, lookupd.TCP)
 	lookupd.AwaitProducers("a", 2)
 	c := commandtest.Start(t, run, "--topic=a", "--channel=c", "--json", "--interval=20ms",
-		"--lookupd-http-address="+nsqtest.Refusing(t), "--lookupd-http-address="+lookupd.HTTP)
+		"--lookupd-http-address="+nsqtest.FreeAddress(t), "--lookupd-http-address="+lookupd.HTTP)
 	c.Stdout.Await(t, `"depth":3,.*"nodes":2,"failed_nodes":0`)
 	c.Stderr.Await(t, "WARNING: nsqlookupd: 1 of 2 failed: ")
 	lookupd.Close()

@@ -148,7 +148,7 @@ func TestOneDestinationDies(t *testing.T) {
 // With no destination nothing is finished, and a signal ends it all the same.
 func TestNoDestination(t *testing.T) {
 	from := nsqdtest.Start(t)
-	c := start(t, from, "--topic=t", "--destination-nsqd-tcp-address="+nsqtest.Refusing(t))
+	c := start(t, from, "--topic=t", "--destination-nsqd-tcp-address="+nsqtest.FreeAddress(t))
 	from.Publish("t", "m")
 	from.AwaitChannel("t", "c", func(c nsqdtest.Channel) bool { return c.Requeued > 1 })
 	if code := c.Stop(); code != 0 {

@@ -85,7 +85,7 @@ func TestRecords(t *testing.T) {
 func TestFailures(t *testing.T) {
 	n := nsqdtest.Start(t)
 	sink(n)
-	dead := nsqtest.Refusing(t)
+	dead := nsqtest.FreeAddress(t)
 	for _, tt := range []struct {
 		name, addr string
 		stdin      io.Reader
@@ -168,7 +168,7 @@ func TestFindsAnNSQD(t *testing.T) {
 	lookupd.AwaitProducers("t", 1)
 
 	r, w := io.Pipe()
-	c := commandtest.StartWith(t, run, r, nil, "--topic=t", "--lookupd-http-address="+nsqtest.Refusing(t), "--lookupd-http-address="+lookupd.HTTP)
+	c := commandtest.StartWith(t, run, r, nil, "--topic=t", "--lookupd-http-address="+nsqtest.FreeAddress(t), "--lookupd-http-address="+lookupd.HTTP)
 	fmt.Fprint(w, "1\n2\n")
 	if got, want := received(t, nsqds[1], 2), []string{"1", "2"}; !slices.Equal(got, want) {
 		t.Errorf("published %q, want %q", got, want)
@@ -193,7 +193,7 @@ func TestFindsNone(t *testing.T) {
 	lookupd.AwaitProducers("t", 1)
 	hung := hungNSQD(t)
 	for _, tt := range []struct{ name, lookupd, input, want string }{
-		{"no nsqlookupd", nsqtest.Refusing(t), "a", "ERROR: record 1: find an nsqd: "},
+		{"no nsqlookupd", nsqtest.FreeAddress(t), "a", "ERROR: record 1: find an nsqd: "},
 		{"refused", lookupd.HTTP, strings.Repeat("x", 2<<20), "ERROR: record 1: publish to " + n.TCP + ": E_BAD_MESSAGE"},
 		{"hung", hung, "a", "(?s)ERROR: nsqd 127.0.0.1:.*: no answer after 2s\n.*ERROR: record 1: none of the 1 nsqds that are listed is alive and takes the message\n"},
 	} {

@@ -105,7 +105,7 @@ func start(t *testing.T, args ...string) inbox {
 
 func TestGivenNSQDs(t *testing.T) {
 	a, b := nsqdtest.Start(t), nsqdtest.Start(t)
-	in := start(t, "--nsqd-tcp-address="+a.TCP, "--nsqd-tcp-address="+b.TCP, "--nsqd-tcp-address="+nsqtest.Refusing(t))
+	in := start(t, "--nsqd-tcp-address="+a.TCP, "--nsqd-tcp-address="+b.TCP, "--nsqd-tcp-address="+nsqtest.FreeAddress(t))
 	a.Publish("topic", "from a")
 	in.expect(t, "from a")
 	b.Publish("topic", "from b")
@@ -159,7 +159,7 @@ func TestListedNSQDs(t *testing.T) {
 	lookupd := lookupdtest.Start(t)
 	a := nsqdtest.Start(t, lookupd.TCP)
 	a.Publish("topic", "from a")
-	in := start(t, "--lookupd-http-address="+nsqtest.Refusing(t), "--lookupd-http-address="+lookupd.HTTP)
+	in := start(t, "--lookupd-http-address="+nsqtest.FreeAddress(t), "--lookupd-http-address="+lookupd.HTTP)
 	in.expect(t, "from a")
 
 	// The interval of polling is a minute, the patience of the test half of that.
@@ -298,7 +298,7 @@ func TestPausedStaysPaused(t *testing.T) {
 
 func TestStartErrors(t *testing.T) {
 	n := nsqdtest.Start(t)
-	dead := nsqtest.Refusing(t)
+	dead := nsqtest.FreeAddress(t)
 	tests := []struct {
 		topic, channel, addr, want string
 	}{

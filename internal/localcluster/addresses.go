@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"nsqraft/internal/ports"
 )
 
 // addresses are where one process is reached; what it does not have is empty.
@@ -23,11 +24,6 @@ type addresses struct {
 // layoutFile, in the cluster's folder, holds the addresses of all processes by name.
 // Nodes know each other by them for ever.
 const layoutFile = "addresses.json"
-
-// Ports other than stock's come from below the range that systems give to outgoing
-// connections, so that the port of a process that is down is still free when it
-// comes back.
-const firstPort, lastPort = 20000, 31999
 
 // step is between the ports of one process and the next of its kind.
 const step = 100
@@ -51,10 +47,7 @@ func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.It
 // nobody else is given it meanwhile.
 type claims struct {
 	held []net.Listener
-	next int
 }
-
-func newClaims() *claims { return &claims{next: rand.IntN(lastPort - firstPort)} }
 
 // take claims addr; taken says that another listens there.
 func (c *claims) take(addr string) (taken bool) {
@@ -68,13 +61,11 @@ func (c *claims) take(addr string) (taken bool) {
 
 // free claims any free address.
 func (c *claims) free() (string, error) {
-	for range lastPort - firstPort {
-		c.next++
-		if addr := loopback(firstPort + c.next%(lastPort-firstPort)); !c.take(addr) {
-			return addr, nil
+	for {
+		if addr, err := ports.Free(); err != nil || !c.take(addr) {
+			return addr, err
 		}
 	}
-	return "", errors.New("no port is free on 127.0.0.1")
 }
 
 func (c *claims) release() {

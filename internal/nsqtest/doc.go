@@ -4,7 +4,7 @@
 //	network.go  Network: hosts on an in-memory network that can be cut, isolated and killed
 //	conn.go     one end of a connection on it
 //	output.go   Output: what a program that runs in the test writes
-//	refusing.go an address that refuses connections
+//	address.go  an address that refuses connections until a test listens there
 //
 // A Network starts no goroutine, and its deadlines follow the clock of the
 // goroutine that set them, so it works inside a testing/synctest bubble.

@@ -132,7 +132,7 @@ func (b *bench) killAll() {
 
 // Ports come from below the range that Linux gives to outgoing connections, so
 // that the port of a node that is down is still free when it comes back.
-const firstPort, lastPort = 20000, 31999
+const firstPort, lastPort = 28000, 31999
 
 var lastGiven = rand.IntN(lastPort - firstPort)
 

@@ -49,7 +49,7 @@ func newOddNode(t *testing.T, answer func(line string) string) *oddNode {
 
 // env returns it as a node; its HTTP port refuses.
 func (o *oddNode) env(t *testing.T) *cluster {
-	return &cluster{nodes: []env.Node{{Name: "n1", TCP: o.ln.Addr().String(), HTTP: nsqtest.Refusing(t)}}}
+	return &cluster{nodes: []env.Node{{Name: "n1", TCP: o.ln.Addr().String(), HTTP: nsqtest.FreeAddress(t)}}}
 }
 
 func (o *oddNode) accept() {
@@ -243,7 +243,7 @@ func TestEndsSoon(t *testing.T) {
 	}{
 		{"all is well", func(t *testing.T) *cluster { return clusterOf(t, 1, 1) }},
 		{"nothing is there", func(t *testing.T) *cluster {
-			gone := env.Node{Name: "x", TCP: nsqtest.Refusing(t), HTTP: nsqtest.Refusing(t)}
+			gone := env.Node{Name: "x", TCP: nsqtest.FreeAddress(t), HTTP: nsqtest.FreeAddress(t)}
 			return &cluster{nodes: []env.Node{gone}, nsqds: []env.Node{gone}}
 		}},
 		{"all hangs", func(t *testing.T) *cluster {

@@ -2,16 +2,12 @@ package lookupdtest
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
-
+	"nsqraft/internal/nsqtest"
 	"nsqraft/lookupd"
 )
 
@@ -30,89 +26,36 @@ type Member struct {
 // before.
 func StartCluster(t testing.TB, n int) []*Member {
 	t.Helper()
-	for range 10 {
-		members, err := openCluster(t, n)
-		if errors.Is(err, syscall.EADDRINUSE) {
-			continue // somebody else took a port between its choice and its use
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		awaitHealthy(t, members)
-		return members
+	var members []*Member
+	var initial []string
+	for i := range n {
+		m := &Member{ID: fmt.Sprintf("n%d", i+1), Raft: nsqtest.FreeAddress(t)}
+		members = append(members, m)
+		initial = append(initial, m.ID+"="+m.Raft)
 	}
-	t.Fatal("no free ports for a cluster")
-	return nil
+	for _, m := range members {
+		m.open(t, func(o *lookupd.Options) { o.InitialCluster = initial })
+	}
+	awaitHealthy(t, members)
+	return members
 }
 
 // StartWaiting returns an nsqlookupd called id that waits to be taken into a cluster.
 func StartWaiting(t testing.TB, id string) *Member {
 	t.Helper()
-	for range 10 {
-		m := &Member{ID: id, Raft: freeAddress(t)}
-		var err error
-		m.Lookupd, err = openMember(t, m, func(o *lookupd.Options) { o.Join, o.RaftAdvertise = "wait", m.Raft })
-		if errors.Is(err, syscall.EADDRINUSE) {
-			continue
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		return m
-	}
-	t.Fatal("no free port for a member")
-	return nil
+	m := &Member{ID: id, Raft: nsqtest.FreeAddress(t)}
+	m.open(t, func(o *lookupd.Options) { o.Join, o.RaftAdvertise = "wait", m.Raft })
+	return m
 }
 
-// openCluster chooses free ports for the members and opens them. What was opened is
-// closed if one cannot be.
-func openCluster(t testing.TB, n int) ([]*Member, error) {
-	var members []*Member
-	var initial []string
-	for i := range n {
-		m := &Member{ID: fmt.Sprintf("n%d", i+1), Raft: freeAddress(t)}
-		members = append(members, m)
-		initial = append(initial, m.ID+"="+m.Raft)
-	}
-	for i, m := range members {
-		var err error
-		if m.Lookupd, err = openMember(t, m, func(o *lookupd.Options) { o.InitialCluster = initial }); err != nil {
-			for _, opened := range members[:i] {
-				opened.Close()
-			}
-			return nil, err
-		}
-	}
-	return members, nil
-}
-
-func openMember(t testing.TB, m *Member, change func(*lookupd.Options)) (*Lookupd, error) {
-	o := lookupd.DefaultOptions()
-	o.TCPAddress, o.HTTPAddress, o.BroadcastAddress = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1"
-	// Longer than a busy machine makes a member wait, so that who leads goes on to.
-	o.HeartbeatTimeout, o.ElectionTimeout, o.LeaderLeaseTimeout = time.Second, time.Second, time.Second
-	o.NodeID, o.DataPath, o.RaftAddress = m.ID, t.TempDir(), m.Raft
-	change(o)
-	if err := o.Validate(); err != nil {
-		return nil, err
-	}
-	l := &Lookupd{t: t, server: lookupd.New(o, hclog.NewNullLogger())}
-	if err := l.server.Open(); err != nil {
-		return nil, err
-	}
-	t.Cleanup(l.Close)
-	l.TCP, l.HTTP = l.server.TCPAddr().String(), l.server.HTTPAddr().String()
-	return l, nil
-}
-
-// freeAddress returns an address on which nobody listens.
-func freeAddress(t testing.TB) string {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
+func (m *Member) open(t testing.TB, change func(*lookupd.Options)) {
+	t.Helper()
+	m.Lookupd = startWith(t, func(o *lookupd.Options) {
+		// Longer than a busy machine makes a member wait, so that who leads goes on to.
+		o.HeartbeatTimeout, o.ElectionTimeout, o.LeaderLeaseTimeout = time.Second, time.Second, time.Second
+		o.NodeID, o.DataPath, o.RaftAddress = m.ID, t.TempDir(), m.Raft
+		change(o)
+	})
 }
 
 // awaitHealthy returns when each member says that all are healthy.

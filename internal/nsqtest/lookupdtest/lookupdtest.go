@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"nsqraft/internal/nsqtest"
 	"nsqraft/lookupd"
 )
 
@@ -25,14 +26,22 @@ type Lookupd struct {
 // Start returns an nsqlookupd that ends with the test, if not before.
 func Start(t testing.TB) *Lookupd {
 	t.Helper()
-	return StartAt(t, "127.0.0.1:0", "127.0.0.1:0")
+	return startWith(t, func(*lookupd.Options) {})
 }
 
 // StartAt is Start on given addresses, such as those of one that was closed.
 func StartAt(t testing.TB, tcp, http string) *Lookupd {
 	t.Helper()
+	return startWith(t, func(o *lookupd.Options) { o.TCPAddress, o.HTTPAddress = tcp, http })
+}
+
+// startWith starts one on addresses that stay free when it is closed, or on those that
+// change says.
+func startWith(t testing.TB, change func(*lookupd.Options)) *Lookupd {
+	t.Helper()
 	o := lookupd.DefaultOptions()
-	o.TCPAddress, o.HTTPAddress, o.BroadcastAddress = tcp, http, "127.0.0.1"
+	o.TCPAddress, o.HTTPAddress, o.BroadcastAddress = nsqtest.FreeAddress(t), nsqtest.FreeAddress(t), "127.0.0.1"
+	change(o)
 	if err := o.Validate(); err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/nsqio/go-nsq"
 
+	"nsqraft/internal/nsqtest"
 	"nsqraft/nsqd"
 )
 
@@ -56,11 +57,11 @@ func StartAs(t testing.TB, broadcast string, lookupds ...string) *NSQD {
 }
 
 // StartWith is Start with options that change may have changed. Unless they say
-// otherwise its ports are free ones.
+// otherwise its ports are free ones, and stay so when it is closed.
 func StartWith(t testing.TB, change func(*nsqd.Options)) *NSQD {
 	t.Helper()
 	o := nsqd.DefaultOptions()
-	o.TCPAddress, o.HTTPAddress, o.HTTPSAddress, o.BroadcastAddress = "127.0.0.1:0", "127.0.0.1:0", "", "127.0.0.1"
+	o.TCPAddress, o.HTTPAddress, o.HTTPSAddress, o.BroadcastAddress = nsqtest.FreeAddress(t), nsqtest.FreeAddress(t), "", "127.0.0.1"
 	o.DataPath = t.TempDir()
 	change(o)
 	if err := o.Validate(); err != nil {
