@@ -67,12 +67,16 @@ func run(args []string, env func(string) (string, bool), stdout, stderr io.Write
 		return 1
 	}
 	log.Info(version())
+	// Before Open: a signal that comes meanwhile stops what Open has begun.
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
 	server := lookupd.New(&opts.Options, log)
 	if err := server.Open(); err != nil {
 		log.Log(logline.Fatal, "failed to instantiate nsqlookupd: "+err.Error())
 		return 1
 	}
-	return serve(server, log, func() error { return reload(args, env, stderr, server, log) })
+	return serve(server, signals, log, func() error { return reload(args, env, stderr, server, log) })
 }
 
 func load(args []string, env func(string) (string, bool), stderr io.Writer) (*options, []string, error) {
@@ -82,10 +86,7 @@ func load(args []string, env func(string) (string, bool), stderr io.Writer) (*op
 }
 
 // serve waits for a signal, or for the server to give up.
-func serve(server *lookupd.Server, log hclog.Logger, reload func() error) int {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	defer signal.Stop(signals)
+func serve(server *lookupd.Server, signals <-chan os.Signal, log hclog.Logger, reload func() error) int {
 	for {
 		select {
 		case sig := <-signals:
