@@ -161,7 +161,7 @@ func nsqdCommandStories() []story {
 		}},
 		{name: "sub after pub, pub after sub", steps: []step{
 			// What it publishes itself while it is ready may reach it before the answer does.
-			send("a", 1, magicV2+pub("t", "one")), send("a", 1, "SUB t c\n"), send("a", 1, pub("t", "two")), send("a", 1, "RDY 1\n"),
+			send("a", 1, magicV2+pub("t", "one")), send("a", 1, "SUB t c\n"), send("a", 1, "RDY 1\n"), send("a", 1, pub("t", "two")),
 			send("a", 1, "FIN <one>\n"), send("a", 1, "CLS\n"), send("a", 1, "FIN <two>\n"+pub("t", "three")),
 			when(allStats, `"depth":1`),
 		}},

@@ -190,9 +190,14 @@ func freeAddr(t testing.TB) string {
 	for range lastPort - firstPort {
 		port := firstPort + nextPort.Add(1)%(lastPort-firstPort)
 		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port)))
-		if l, err := net.Listen("tcp", addr); err == nil {
-			l.Close()
+		// Not by listening there: a process that is being started by another test would
+		// hold the listener for a moment longer.
+		conn, err := net.Dial("tcp", addr)
+		if errors.Is(err, syscall.ECONNREFUSED) {
 			return addr
+		}
+		if err == nil {
+			conn.Close()
 		}
 	}
 	t.Fatal("no free port")
