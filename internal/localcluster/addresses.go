@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"nsqraft/internal/ports"
@@ -47,11 +48,24 @@ func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.It
 // nobody else is given it meanwhile.
 type claims struct {
 	held []net.Listener
+	kept map[string]bool // those from before are for who had them
+}
+
+func newClaims(before map[string]addresses) *claims {
+	c := &claims{kept: make(map[string]bool)}
+	for _, a := range before {
+		c.kept[a.TCP], c.kept[a.HTTP], c.kept[a.Raft] = true, true, true
+	}
+	return c
 }
 
 // take claims addr; taken says that another listens there.
 func (c *claims) take(addr string) (taken bool) {
-	l, err := net.Listen("tcp", addr)
+	begin := net.Listen
+	if c.kept[addr] {
+		begin = listen
+	}
+	l, err := begin("tcp", addr)
 	if err != nil {
 		return true
 	}
@@ -62,7 +76,8 @@ func (c *claims) take(addr string) (taken bool) {
 // free claims any free address.
 func (c *claims) free() (string, error) {
 	for {
-		if addr, err := ports.Free(); err != nil || !c.take(addr) {
+		addr, err := ports.Free()
+		if err != nil || !c.kept[addr] && !c.take(addr) {
 			return addr, err
 		}
 	}
@@ -75,8 +90,19 @@ func (c *claims) release() {
 	c.held = nil
 }
 
-// patience is how long an address in an old folder may be taken by what just ends.
+// patience is how long an address may be taken by what just ends.
 const patience = time.Second
+
+// listen is net.Listen, with patience: who ended may still be there, and a process that
+// is just being started holds, until it runs, what the one that starts it has closed.
+func listen(network, addr string) (net.Listener, error) {
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		l, err := net.Listen(network, addr)
+		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(end) {
+			return l, err
+		}
+	}
+}
 
 // place fills in where p is reached: as before, or at stock's ports, or, if these
 // are taken or not wanted, at free ones. It says which it had to give up.
@@ -111,10 +137,8 @@ func (c *claims) place(p *Process, before addresses, wanted addresses) (moved []
 // free: the nodes know each other by it.
 func (c *claims) placeRaft(p *Process, before, wanted string) error {
 	if before != "" {
-		for end := time.Now().Add(patience); c.take(before); time.Sleep(50 * time.Millisecond) {
-			if time.Now().After(end) {
-				return fmt.Errorf("the port %s is taken, at which the nodes whose data is in this folder know %s; end what listens there, or use another folder", before, p.Name)
-			}
+		if c.take(before) {
+			return fmt.Errorf("the port %s is taken, at which the nodes whose data is in this folder know %s; end what listens there, or use another folder", before, p.Name)
 		}
 		p.Raft = before
 		return nil

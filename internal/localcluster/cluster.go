@@ -196,7 +196,7 @@ func (c *Cluster) place() (behind map[*Process]addresses, err error) {
 	if err := c.sameNodes(before); err != nil {
 		return nil, err
 	}
-	claims := new(claims)
+	claims := newClaims(before)
 	defer claims.release()
 	behind = make(map[*Process]addresses)
 	numbers := make(map[Role]int)

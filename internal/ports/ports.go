@@ -3,11 +3,13 @@
 package ports
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"strconv"
 	"sync"
+	"time"
 )
 
 // Free returns an address such as "127.0.0.1:20001" at which nobody listens. No call
@@ -34,8 +36,8 @@ func (s *source) free() (addr string, err error) {
 	for s.next < s.end || s.openBlock() {
 		addr = at(s.next)
 		s.next++
-		if l, err := net.Listen("tcp", addr); err == nil {
-			return addr, l.Close()
+		if !taken(addr) {
+			return addr, nil
 		}
 	}
 	return s.any()
@@ -59,12 +61,23 @@ func (s *source) any() (addr string, err error) {
 	n := s.blocks * s.size
 	begin := rand.IntN(n)
 	for i := range n {
-		addr = at(s.first + (begin+i)%n)
-		if l, err := net.Listen("tcp", addr); err == nil {
-			return addr, l.Close()
+		if addr = at(s.first + (begin+i)%n); !taken(addr) {
+			return addr, nil
 		}
 	}
 	return "", fmt.Errorf("no port from %d to %d is free on 127.0.0.1", s.first, s.first+n-1)
+}
+
+// taken says whether somebody listens at addr. It does not find out by listening there:
+// a process that is started meanwhile would hold that listener until it runs.
+func taken(addr string) bool {
+	conn, err := net.DialTimeout("tcp", addr, 3*time.Second) // refused at once, but for some systems
+	if err == nil {
+		conn.Close()
+		return true
+	}
+	var failure net.Error
+	return errors.As(err, &failure) && failure.Timeout()
 }
 
 func at(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
