@@ -163,7 +163,7 @@ func nsqdCommandStories() []story {
 			// What it publishes itself while it is ready may reach it before the answer does.
 			send("a", 1, magicV2+pub("t", "one")), send("a", 1, "SUB t c\n"), send("a", 1, "RDY 1\n"), send("a", 1, pub("t", "two")),
 			send("a", 1, "FIN <one>\n"), send("a", 1, "CLS\n"), send("a", 1, "FIN <two>\n"+pub("t", "three")),
-			when(allStats, `"depth":1`),
+			when(allStats, `"deferred_count":0,"depth":1`),
 		}},
 		{name: "sub without heartbeats", steps: []step{
 			send("a", 1, hello(`{"heartbeat_interval":-1}`)), send("a", 1, pub("t", "x")), send("a", 1, "SUB t c\n"),
@@ -289,7 +289,7 @@ func nsqdConsumeStories() []story {
 		{name: "an emptied channel", steps: []step{
 			send("s", 1, magicV2+"SUB t c\n"), send("s", 1, "RDY 1\n"+barrier),
 			send("p", 1, magicV2+mpub("t", "1", "2", "3")), send("s", 1, ""),
-			when(allStats, `"depth":2`),
+			when(allStats, `"deferred_count":0,"depth":2`),
 			post("/channel/empty?topic=t&channel=c"), fetch(allStats),
 			send("s", 1, "FIN <1>\n"), send("p", 1, pub("t", "4")), send("s", 1, ""),
 		}},
@@ -300,7 +300,8 @@ func nsqdConsumeStories() []story {
 		}},
 		{name: "a channel deleted under its consumers", steps: []step{
 			send("p", 1, magicV2+mpub("t", "1", "2", "3")),
-			send("a", 1, magicV2+"SUB t c\n"), send("b", 1, magicV2+"SUB t c\n"), send("d", 1, magicV2+"SUB t d\n"), send("a", 1, "RDY 1\n"),
+			send("a", 1, magicV2+"SUB t c\n"), when(allStats, `"deferred_count":0,"depth":3`),
+			send("b", 1, magicV2+"SUB t c\n"), send("d", 1, magicV2+"SUB t d\n"), send("a", 1, "RDY 1\n"),
 			post("/channel/delete?topic=t&channel=c"), send("a", 1, ""), send("b", 1, ""), fetch(allStats), // stock may leave the channel in nsqd.dat
 			send("d", 1, pub("t", "4")),
 		}},

@@ -130,8 +130,9 @@ func (b *bench) killAll() {
 	b.procs = nil
 }
 
-// Ports come from below the range that Linux gives to outgoing connections, so
-// that the port of a node that is down is still free when it comes back.
+// Ports come from below the range that Linux gives to outgoing connections, and from
+// beyond the one that nsqctl and nsqdrill choose from, so that the port of a node that
+// is down is still free when it comes back.
 const firstPort, lastPort = 28000, 31999
 
 var lastGiven = rand.IntN(lastPort - firstPort)
