@@ -8,6 +8,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // A trigger keeps what a program writes, and does something once text is among it.
@@ -42,8 +43,15 @@ func TestSignalWhileItStarts(t *testing.T) {
 				}
 			}}
 			args := []string{"--tcp-address=127.0.0.1:0", "--http-address=127.0.0.1:0", "--broadcast-address=127.0.0.1"}
-			if code := run(args, noEnv, out, out); code != 0 || !strings.Contains(out.buf.String(), "TCP: closing") {
-				t.Errorf("exit code %d:\n%s", code, out.buf.String())
+			code := make(chan int, 1)
+			go func() { code <- run(args, noEnv, out, out) }()
+			select {
+			case got := <-code:
+				if got != 0 || !strings.Contains(out.buf.String(), "TCP: closing") {
+					t.Errorf("exit code %d:\n%s", got, out.buf.String())
+				}
+			case <-time.After(30 * time.Second):
+				t.Fatal("it does not end")
 			}
 		})
 	}

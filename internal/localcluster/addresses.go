@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
 
 	"nsqraft/internal/ports"
@@ -47,40 +46,46 @@ func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.It
 // claims gives out addresses, none twice. It listens at each until release, so that
 // nobody else is given it meanwhile.
 type claims struct {
-	held []net.Listener
-	kept map[string]bool // those from before are for who had them
+	held  []net.Listener
+	kept  map[string]bool // those from before are for who had them
+	until time.Time       // they may be taken for so long
 }
 
 func newClaims(before map[string]addresses) *claims {
-	c := &claims{kept: make(map[string]bool)}
+	c := &claims{kept: make(map[string]bool), until: time.Now().Add(patience)}
 	for _, a := range before {
 		c.kept[a.TCP], c.kept[a.HTTP], c.kept[a.Raft] = true, true, true
 	}
 	return c
 }
 
-// take claims addr; taken says that another listens there.
-func (c *claims) take(addr string) (taken bool) {
-	begin := net.Listen
+// take claims addr. An error says, as a rule, that another listens there.
+func (c *claims) take(addr string) error {
+	until := time.Time{}
 	if c.kept[addr] {
-		begin = listen
+		until = c.until
 	}
-	l, err := begin("tcp", addr)
-	if err != nil {
-		return true
+	l, err := listen(addr, until)
+	if err == nil {
+		c.held = append(c.held, l)
 	}
-	c.held = append(c.held, l)
-	return false
+	return err
 }
 
 // free claims any free address.
-func (c *claims) free() (string, error) {
-	for {
-		addr, err := ports.Free()
-		if err != nil || !c.kept[addr] && !c.take(addr) {
-			return addr, err
+func (c *claims) free() (addr string, err error) {
+	for range 100 { // somebody may be quicker, but not each time
+		if addr, err = ports.Free(); err != nil {
+			return "", err
+		}
+		if c.kept[addr] {
+			continue
+		}
+		if err = c.take(addr); err == nil {
+			return addr, nil
 		}
 	}
+	return "", fmt.Errorf("look for a free port: %w", err)
 }
 
 func (c *claims) release() {
@@ -93,14 +98,16 @@ func (c *claims) release() {
 // patience is how long an address may be taken by what just ends.
 const patience = time.Second
 
-// listen is net.Listen, with patience: who ended may still be there, and a process that
-// is just being started holds, until it runs, what the one that starts it has closed.
-func listen(network, addr string) (net.Listener, error) {
-	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		l, err := net.Listen(network, addr)
-		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(end) {
+// listen is net.Listen, again and again until then: who ended may still be there, and a
+// process that is just being started holds, until it runs, what the one that starts it
+// has closed.
+func listen(addr string, until time.Time) (net.Listener, error) {
+	for {
+		l, err := net.Listen("tcp", addr)
+		if err == nil || time.Now().After(until) {
 			return l, err
 		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 
@@ -119,7 +126,7 @@ func (c *claims) place(p *Process, before addresses, wanted addresses) (moved []
 		if first == "" {
 			first = slot.wanted
 		}
-		if first != "" && !c.take(first) {
+		if first != "" && c.take(first) == nil {
 			*slot.at = first
 			continue
 		}
@@ -137,13 +144,13 @@ func (c *claims) place(p *Process, before addresses, wanted addresses) (moved []
 // free: the nodes know each other by it.
 func (c *claims) placeRaft(p *Process, before, wanted string) error {
 	if before != "" {
-		if c.take(before) {
+		if c.take(before) != nil {
 			return fmt.Errorf("the port %s is taken, at which the nodes whose data is in this folder know %s; end what listens there, or use another folder", before, p.Name)
 		}
 		p.Raft = before
 		return nil
 	}
-	if wanted != "" && !c.take(wanted) {
+	if wanted != "" && c.take(wanted) == nil {
 		p.Raft = wanted
 		return nil
 	}

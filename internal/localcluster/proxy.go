@@ -58,7 +58,7 @@ func newClientProxy(name, addr, target string, n *network) *proxy {
 
 // listen takes calls from here on.
 func (p *proxy) listen() error {
-	ln, err := listen("tcp", p.addr)
+	ln, err := listen(p.addr, time.Now().Add(patience))
 	if err != nil {
 		return err
 	}

@@ -9,12 +9,14 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 )
 
 // Free returns an address such as "127.0.0.1:20001" at which nobody listens. No call
 // in this process returns it again, nor one in another process before this one has
-// ended. If too many ask for that, it is any free port of the same range.
+// ended. If too many ask for that, it is any free port of the same range, of which the
+// next calls return others.
 func Free() (addr string, err error) { return shared.free() }
 
 // shared is below the range that systems give to outgoing connections.
@@ -28,6 +30,7 @@ type source struct {
 	mu        sync.Mutex
 	guards    []net.Listener // never closed but by the end of the process
 	next, end int            // what is left of the newest block
+	turn      int            // where any has got to; 0: nowhere yet
 }
 
 func (s *source) free() (addr string, err error) {
@@ -59,25 +62,30 @@ func (s *source) openBlock() bool {
 
 func (s *source) any() (addr string, err error) {
 	n := s.blocks * s.size
-	begin := rand.IntN(n)
-	for i := range n {
-		if addr = at(s.first + (begin+i)%n); !taken(addr) {
+	if s.turn == 0 {
+		s.turn = rand.IntN(n)
+	}
+	for range n {
+		s.turn++
+		if s.turn%s.size == 0 {
+			continue // a guard
+		}
+		if addr = at(s.first + s.turn%n); !taken(addr) {
 			return addr, nil
 		}
 	}
 	return "", fmt.Errorf("no port from %d to %d is free on 127.0.0.1", s.first, s.first+n-1)
 }
 
-// taken says whether somebody listens at addr. It does not find out by listening there:
-// a process that is started meanwhile would hold that listener until it runs.
+// taken says whether somebody listens at addr, or it cannot be known. It does not find
+// out by listening there: a process that is started meanwhile would hold that listener
+// until it runs.
 func taken(addr string) bool {
-	conn, err := net.DialTimeout("tcp", addr, 3*time.Second) // refused at once, but for some systems
+	conn, err := net.DialTimeout("tcp", addr, time.Second)
 	if err == nil {
 		conn.Close()
-		return true
 	}
-	var failure net.Error
-	return errors.As(err, &failure) && failure.Timeout()
+	return !errors.Is(err, syscall.ECONNREFUSED)
 }
 
 func at(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -22,7 +23,8 @@ func TestMain(m *testing.M) {
 	if os.Getenv("PORTS_TEST_PRINT") == "" {
 		os.Exit(m.Run())
 	}
-	for s, i := few(), 0; i < asked; i++ {
+	s := few()
+	for range asked {
 		addr, err := s.free()
 		if err != nil {
 			addr = err.Error()
@@ -30,6 +32,7 @@ func TestMain(m *testing.M) {
 		fmt.Println(addr)
 	}
 	bufio.NewReader(os.Stdin).ReadByte()
+	runtime.KeepAlive(s)
 }
 
 func TestNoneIsGivenTwice(t *testing.T) {

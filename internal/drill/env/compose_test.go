@@ -5,6 +5,8 @@ import (
 	"net"
 	"os"
 	"testing"
+
+	"nsqraft/internal/nsqtest"
 )
 
 // The project in deploy/compose, brought up, broken, and taken down. It takes the image
@@ -15,11 +17,8 @@ func TestCompose(t *testing.T) {
 	}
 	for _, name := range []string{"N1", "N2", "N3", "D1", "D2", "A"} {
 		for _, kind := range []string{"TCP", "HTTP"} {
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			must(t, err)
-			_, port, _ := net.SplitHostPort(l.Addr().String())
+			_, port, _ := net.SplitHostPort(nsqtest.FreeAddress(t))
 			t.Setenv(fmt.Sprintf("%s_%s_PORT", name, kind), port)
-			must(t, l.Close())
 		}
 	}
 	e, err := OpenCompose(within(t), ComposeOptions{Dir: t.TempDir(), File: "../../../deploy/compose/compose.yaml"})
