@@ -191,7 +191,7 @@ func TestNSQDAuth(t *testing.T) {
 			send("a", 2, with("two")), send("a", 1, pub("u", "x")), send("a", 1, mpub("u", "x")), send("a", 1, dpub("u", "0", "x")), send("a", 1, "SUB t c\n"), send("a", 1, pub("t", "x")),
 			send("b", 2, with("two")), send("b", 1, "SUB t d\n"), send("c", 2, with("two")), send("c", 1, "SUB u c\n"), send("d", 2, with("two")), send("d", 1, mpub("t", "x")), send("e", 2, with("two")), send("e", 1, dpub("t", "0", "x")),
 			send("f", 2, with("unanchored")), send("f", 1, pub("xtx", "x")), send("f", 1, "SUB xtx xcx\n"),
-			when(allStats+"&topic=xtx", `"deferred_count":0,"depth":1`), fetch(allStats), fetch("/stats?include_mem=false"), auth.questions,
+			fetch(allStats), fetch("/stats?include_mem=false"), auth.questions,
 		}},
 		{name: "asked again when it has expired", flags: flags, steps: []step{
 			send("a", 2, with("short")), send("a", 1, pub("t", "x")), send("a", 1, pub("t", "x")), auth.questions,
